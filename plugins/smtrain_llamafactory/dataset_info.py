@@ -1,0 +1,124 @@
+"""The data directory of the run: dataset_info.json, and the files that it names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import cast
+
+from smtrain.plugin import Dataset, Input, Job, Json, Problem, Staging, TextFile, columns
+from smtrain_llamafactory.places import is_relative
+
+FILE_NAME = "dataset_info.json"
+"""Name that LLaMA-Factory looks for in `dataset_dir` (extras/constants.py, DATA_CONFIG)."""
+
+RESOLVED_ON_TARGET = ("REMOTE:", "ONLINE")
+"""Values of `dataset_dir` with which LLaMA-Factory looks no dataset_info.json up in a folder (data/parser.py)."""
+
+_URL_FIELDS = {"hub": "hf_hub_url", "script": "script_url", "cloud_file": "cloud_file_name"}
+_SUFFIXES = frozenset({".arrow", ".csv", ".json", ".jsonl", ".parquet", ".txt"})
+
+
+def is_remote(job: Job) -> bool:
+    """Whether the data sets are looked up on the target, so that the run has no dataset_info.json of its own."""
+    return (job.run.data.dataset_info or "").startswith(RESOLVED_ON_TARGET)
+
+
+def names(job: Job, role: str) -> tuple[str, ...]:
+    """Returns the names of the data sets of one role, in the user's order."""
+    return tuple(dataset.name for dataset in job.datasets if dataset.role == role)
+
+
+def files(job: Job, data_dir: str) -> tuple[TextFile, ...]:
+    """Returns the dataset_info.json: the user's own as it is, or the one that describes the data sets."""
+    if not job.datasets or is_remote(job):
+        return ()
+    if job.dataset_info is not None:
+        text = job.dataset_info.decode()
+    else:
+        entries = {dataset.name: _entry(dataset, name) for dataset, name in _with_file_names(job)}
+        text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
+    return (TextFile(path=f"{data_dir}/{FILE_NAME}", text=text),)
+
+
+def inputs(job: Job, data_dir: str) -> tuple[Input, ...]:
+    """Returns the files of the data sets, each at the place that its entry names."""
+    placed: dict[str, Input] = {}
+    for dataset, name in _with_file_names(job):
+        if name is None:
+            continue
+        path = str(PurePosixPath(data_dir) / name)
+        if len(dataset.files) == 1 and PurePosixPath(name).suffix not in _SUFFIXES:
+            path = f"{path}/{dataset.files[0].path.name}"  # a folder of one file: the folder must stay a folder
+        placed[path] = Input(
+            name=f"data-{len(placed) + 1}",
+            uri=dataset.location,
+            staging=Staging.COPY if dataset.source == "s3" else Staging.BUNDLED,
+            path=path,
+            files=dataset.files,
+        )
+    return tuple(placed.values())
+
+
+def check(job: Job) -> Iterator[Problem]:
+    """Yields what of the user's own dataset_info.json cannot be carried to another machine."""
+    if job.dataset_info is None:
+        return
+    for dataset in job.datasets:
+        if dataset.source == "file" and not is_relative(dataset.location):
+            what = f"The file_name of `{dataset.name}`, `{dataset.location}`, leaves the data directory of the run."
+            fix = f"Use a path inside the folder of {FILE_NAME}, or describe the set under data.sets."
+            yield Problem(key=dataset.key, what=what, fix=fix)
+
+
+def _with_file_names(job: Job) -> Iterator[tuple[Dataset, str | None]]:
+    """Yields each data set with the path of its rows inside the data directory, None for a source on the network."""
+    taken: set[str] = {FILE_NAME}
+    for dataset in job.datasets:
+        if dataset.source not in ("file", "s3"):
+            yield dataset, None
+        elif job.dataset_info is not None:
+            yield dataset, dataset.location
+        else:
+            name = _free_name(dataset, taken)
+            taken.add(name)
+            yield dataset, name
+
+
+def _free_name(dataset: Dataset, taken: set[str]) -> str:
+    stem = re.sub(r"[^A-Za-z0-9._-]", "-", dataset.name).lstrip(".-") or "rows"
+    suffix = _suffix(dataset)
+    number = 1
+    name = f"{stem}{suffix}"
+    while name in taken:
+        number += 1
+        name = f"{stem}-{number}{suffix}"
+    return name
+
+
+def _suffix(dataset: Dataset) -> str:
+    if len(dataset.files) > 1:
+        return ""
+    suffix = PurePosixPath(dataset.files[0].path.name if dataset.files else dataset.location).suffix
+    return suffix if suffix in _SUFFIXES else ""
+
+
+def _entry(dataset: Dataset, file_name: str | None) -> dict[str, Json]:
+    where: dict[str, Json] = (
+        {"file_name": file_name} if file_name is not None else {_URL_FIELDS[dataset.source]: dataset.location}
+    )
+    chat = dataset.format != "alpaca"
+    return {
+        **where,
+        "formatting": dataset.format,
+        **({"ranking": True} if dataset.ranking else {}),
+        "columns": cast("Json", dict(columns.effective_columns(dataset))),
+        **({"tags": cast("Json", dict(columns.effective_tags(dataset)))} if chat else {}),
+        **_attributes(dataset.attributes),
+    }
+
+
+def _attributes(attributes: Mapping[str, Json]) -> Mapping[str, Json]:
+    return {name: value for name, value in attributes.items() if value is not None}

@@ -1,0 +1,73 @@
+"""`lf_export`: merging an adapter into its model, or quantising a model, without a training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from smtrain.plugin import Demands, Job, Output, OutputKind, Problem, Program, Run, RuntimeVar, Step
+from smtrain_llamafactory import arguments, derived, document, model_only, places, requirements
+from smtrain_llamafactory.options import ModelOnlyOptions
+
+FILE = "export.yaml"
+EXPORT_DIR = "export"
+
+
+class ExportTrainer:
+    """Writes a whole model."""
+
+    def demands(self, run: Run, options: ModelOnlyOptions) -> Demands:
+        """Returns that no rows are needed."""
+        return Demands(rows=None)
+
+    def check(self, job: Job, options: ModelOnlyOptions) -> Iterator[Problem]:
+        """Yields every reason why LLaMA-Factory could not export."""
+        yield from model_only.check(job, options)
+        if options.version not in arguments.KNOWN_VERSIONS:
+            return
+        args, key = options.args, "trainer.args"
+        folder = args.get("export_dir")
+        if folder is not None and not places.is_relative(folder):
+            what = f"`{folder}` is not a path inside the run's folder."
+            fix = "Leave it out and set storage.output, which is a folder or an s3:// URI."
+            yield Problem(key=f"{key}.export_dir", what=what, fix=fix)
+        if args.get("quantization_bit") and job.run.model.adapter:
+            what = "An adapter cannot be merged into a model that is quantised as it is loaded."
+            yield Problem(key=f"{key}.quantization_bit", what=what, fix="Leave it out.")
+        if args.get("export_quantization_bit"):
+            yield from _quantization(job, options)
+
+    def lower(self, job: Job, options: ModelOnlyOptions) -> Program:
+        """Returns the program of one step."""
+        args = _arguments(job, options)
+        output = Output(name="export", path=places.normal(str(args["export_dir"])), kinds=(OutputKind.MODEL,))
+        return Program(
+            steps=(Step(name="export", argv=(RuntimeVar.PYTHON, "-m", "llamafactory.cli", "export", FILE)),),
+            files=(document.render(FILE, args),),
+            inputs=model_only.inputs(job, options.args),
+            outputs=(output,),
+            needs=requirements.needs(job, options.version, args),
+        )
+
+
+def _arguments(job: Job, options: ModelOnlyOptions) -> dict[str, object]:
+    folder = options.args.get("export_dir")
+    return {
+        **derived.spelled(
+            derived.model_arguments(job, options.args),
+            options.args,
+            omit=options.omit_defaults,
+            version=options.version,
+        ),
+        "export_dir": folder if places.is_relative(folder) else EXPORT_DIR,
+    }
+
+
+def _quantization(job: Job, options: ModelOnlyOptions) -> Iterator[Problem]:
+    """Yields what LLaMA-Factory refuses late (model_args.py, tuner.py)."""
+    key = "trainer.args.export_quantization_bit"
+    if job.run.model.adapter:
+        what = "A model with an adapter cannot be quantised: LLaMA-Factory asks to merge first."
+        yield Problem(key=key, what=what, fix="Export with the adapter, then quantise the result in another run.")
+    if not options.args.get("export_quantization_dataset"):
+        what = "Quantising needs rows to calibrate on."
+        yield Problem(key=key, what=what, fix="Set trainer.args.export_quantization_dataset to a file of text rows.")

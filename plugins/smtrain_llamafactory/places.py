@@ -1,0 +1,149 @@
+"""Where things lie in the working directory: the model, adapters, data, and what LLaMA-Factory writes.
+
+The YAML holds no path of any machine. An input is linked at `inputs/…`, unless the user spelled an argument as a
+relative path: then it is linked at that very path, and the spelling stands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from smtrain.plugin import Input, Job, ModelSource, Staging
+
+DATA_DIR = "data"
+"""LLaMA-Factory's own default of `dataset_dir`."""
+
+OUTPUT_DIR = "output"
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", re.ASCII)
+_FILE_SUFFIXES = frozenset({".json", ".jsonl", ".csv", ".parquet", ".txt", ".yaml", ".yml"})
+
+MODEL_ARGUMENTS = ("ref_model", "ref_model_adapters", "reward_model", "reward_model_adapters")
+"""Arguments other than the model's own that name a repository or a folder."""
+
+PATH_ARGUMENTS = ("media_dir", "new_special_tokens_config", "hyper_parallel_args", "kt_weight_path")
+"""Arguments that name a file or folder, and never a repository."""
+
+FILE_OR_HUB_ARGUMENTS = ("export_quantization_dataset",)
+"""Arguments that name a file or a hub data set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A reference of the user, and what LLaMA-Factory is told.
+
+    Attributes:
+      spelled: the value for the YAML: a hub repository, or a path in the working directory.
+      input: what must be linked there; None for a repository.
+    """
+
+    spelled: str
+    input: Input | None = None
+
+
+def is_relative(path: object) -> bool:
+    """Whether this is a path that stays inside the working directory."""
+    return (
+        isinstance(path, str)
+        and bool(path)
+        and not path.startswith(("/", "~", "s3://"))
+        and ".." not in PurePosixPath(path).parts
+        and PurePosixPath(path) != PurePosixPath(".")
+    )
+
+
+def normal(path: str) -> str:
+    """Returns a relative path without `./` and doubled or trailing slashes."""
+    return str(PurePosixPath(path))
+
+
+def folder_like(reference: str) -> bool:
+    """Whether a reference can only be a folder, by its spelling: it is no repository's NAME or ORG/NAME."""
+    return not _HUB_NAME.fullmatch(reference)
+
+
+def place(name: str, reference: str, source: ModelSource, *, literal: object = None, fingerprint: str = "") -> Placed:
+    """Returns where a model or adapter lies.
+
+    Args:
+      name: of the input.
+      reference: as the user wrote it.
+      source: what it is.
+      literal: the user's own spelling of the argument; a relative path is kept.
+      fingerprint: of a folder's content.
+    """
+    if source is ModelSource.HUB:
+        return Placed(spelled=reference)
+    spelled = str(literal) if is_relative(literal) else f"inputs/{name}"
+    staging = Staging.COPY if source is ModelSource.S3 else Staging.IN_PLACE
+    placed = Input(name=name, uri=reference, staging=staging, path=normal(spelled), fingerprint=fingerprint)
+    return Placed(spelled=spelled, input=placed)
+
+
+def model(job: Job, args: Mapping[str, object]) -> Placed:
+    """Returns where the model lies."""
+    found, literal = job.model, args.get("model_name_or_path")
+    return place("model", found.reference, found.source, literal=literal, fingerprint=found.fingerprint)
+
+
+def adapters(job: Job, args: Mapping[str, object]) -> tuple[Placed, ...]:
+    """Returns where the adapters lie that the training starts from."""
+    references = split(job.run.model.adapter)
+    literals: tuple[str | None, ...] = split(args.get("adapter_name_or_path"))
+    if len(literals) != len(references):
+        literals = (None,) * len(references)
+    names = ["adapter"] if len(references) == 1 else [f"adapter-{number}" for number in range(1, len(references) + 1)]
+    return tuple(
+        place(name, reference, _source(reference), literal=literal)
+        for name, reference, literal in zip(names, references, literals, strict=True)
+    )
+
+
+def others(args: Mapping[str, object]) -> Iterator[tuple[str, Placed]]:
+    """Yields the other arguments that name files or folders of this machine, and where those lie."""
+    for argument in (*MODEL_ARGUMENTS, *PATH_ARGUMENTS, *FILE_OR_HUB_ARGUMENTS):
+        value = args.get(argument)
+        if isinstance(value, str) and value and _names_a_path(argument, value):
+            source = ModelSource.S3 if value.startswith("s3://") else ModelSource.FOLDER
+            yield argument, place(argument.replace("_", "-"), value, source, literal=value)
+
+
+def output_dir(args: Mapping[str, object]) -> str:
+    """Returns the folder of the results, as the YAML spells it."""
+    value = args.get("output_dir")
+    return str(value) if is_relative(value) else OUTPUT_DIR
+
+
+def data_dir(args: Mapping[str, object]) -> str:
+    """Returns the folder of the data, as the YAML spells it."""
+    value = args.get("dataset_dir")
+    return str(value) if is_relative(value) else DATA_DIR
+
+
+def split(value: object) -> tuple[str, ...]:
+    """Returns the items of a comma-separated list, as LLaMA-Factory splits it, or of a list."""
+    if isinstance(value, str):
+        return tuple(item.strip() for item in value.split(","))
+    return tuple(map(str, value)) if isinstance(value, list | tuple) else ()
+
+
+def overlap(first: str, second: str) -> bool:
+    """Whether one path is the other, or lies inside it."""
+    one, two = PurePosixPath(first).parts, PurePosixPath(second).parts
+    shared = min(len(one), len(two))
+    return one[:shared] == two[:shared]
+
+
+def _source(reference: str) -> ModelSource:
+    if reference.startswith("s3://"):
+        return ModelSource.S3
+    return ModelSource.FOLDER if folder_like(reference) else ModelSource.HUB
+
+
+def _names_a_path(argument: str, value: str) -> bool:
+    if argument in PATH_ARGUMENTS or value.startswith(("s3://", "/", "~", "./")):
+        return True
+    return folder_like(value) or (argument in FILE_OR_HUB_ARGUMENTS and PurePosixPath(value).suffix in _FILE_SUFFIXES)

@@ -1,0 +1,1 @@
+"""The backend `local`: runs the bundle on this machine."""

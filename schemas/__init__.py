@@ -1,0 +1,1 @@
+"""JSON Schemas of the sections, generated from the typed classes: `make schemas`."""

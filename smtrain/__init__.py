@@ -1,0 +1,1 @@
+"""smtrain: a declarative, plugin-based configuration compiler for fine-tuning language models."""

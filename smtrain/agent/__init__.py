@@ -1,0 +1,1 @@
+"""What runs beside the trainer on the target; the standard library alone."""

@@ -1,0 +1,90 @@
+"""The command: argv, exit codes, and which verb does what."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from smtrain import command_line
+from smtrain.command_line import VERBS, CommandLine
+from smtrain.console import Console
+from smtrain.errors import ExitCode, SmtrainError
+
+Verb = Callable[[CommandLine, Console], ExitCode]
+
+_VERB_LINES = "\n".join(f"  {verb:<10}{meaning}" for verb, meaning in VERBS.items())
+
+HELP = f"""\
+smtrain: compile a fine-tuning configuration and run it where you say.
+
+  smtrain [run|plan] GROUP=OPTION… KEY=VALUE…   e.g. smtrain plan trainer=lf_sft data=alpaca data.path=rows.jsonl
+  smtrain -m KEY=A,B …                          a sweep
+  smtrain VERB --help                           the verb's own flags
+
+{_VERB_LINES}
+
+Hydra's flags keep working: -m, --cfg job, --info defaults, --config-dir DIR, --shell-completion install=bash.
+Every verb takes --json. Exit codes: 0 done, 1 the workload failed, 2 the configuration is wrong, 3 a plugin is broken,
+4 something is missing here, 5 the remote side refused, 130 interrupted."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in ("-h", "--help", "help"):
+        print(HELP)
+        return ExitCode.DONE
+    if words and words[0] == "--version":
+        print(f"smtrain {importlib.metadata.version('smtrain')}")
+        return ExitCode.DONE
+    console = Console(as_json="--json" in words)
+    try:
+        line = command_line.parse(words)
+        return _function(line)(line, console)
+    except SmtrainError as error:
+        console.failure(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has left; what we still hold for them goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
+
+
+VERB_FUNCTIONS = {
+    "run": "smtrain.verbs.run:run",
+    "plan": "smtrain.verbs.plan:plan",
+    "submit": "smtrain.verbs.run:submit",
+    "explain": "smtrain.verbs.explain:explain",
+    "diff": "smtrain.verbs.diff:diff",
+    "ps": "smtrain.verbs.follow:ps",
+    "status": "smtrain.verbs.follow:status",
+    "logs": "smtrain.verbs.follow:logs",
+    "stop": "smtrain.verbs.follow:stop",
+    "import": "smtrain.verbs.import_config:import_config",
+    "plugins": "smtrain.verbs.plugins:plugins",
+}
+"""Verb → the function that does it, imported only then."""
+
+
+def _function(line: CommandLine) -> Verb:
+    if line.request is not None and line.options.help:
+        return _help
+    address = "smtrain.verbs.hydra:dispatch" if line.asks_hydra else VERB_FUNCTIONS[line.verb]
+    module, _, name = address.partition(":")
+    return cast(Verb, getattr(importlib.import_module(module), name))
+
+
+def _help(_: CommandLine, console: Console) -> ExitCode:
+    console.say(HELP)
+    return ExitCode.DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""The command line, parsed: the verb, our flags, and Hydra's own."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from smtrain.passes.compose import PRIMARY, Request
+
+COMPILING = ("run", "plan", "explain")
+"""Verbs that take overrides."""
+
+VERBS: dict[str, str] = {
+    "run": "compile and launch (the verb that no verb means)",
+    "plan": "compile, write the bundle, and show what would be launched",
+    "submit": "launch a bundle that plan wrote",
+    "explain": "tell a key's value, origin, type, default and meaning",
+    "diff": "compare two bundles, file by file",
+    "ps": "list the runs",
+    "status": "tell how a run is doing",
+    "logs": "print a run's output (-f follows it)",
+    "stop": "end a run, giving it time to save",
+    "import": "turn another tool's configuration into an experiment config",
+    "plugins": "list trainers, backends and importers, and what is broken",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandLine:
+    """One parsed command line.
+
+    Attributes:
+      verb: one of `VERBS`.
+      options: the flags: Hydra's own and a few of ours for verbs that take overrides, each verb's own otherwise.
+      operands: for `explain`, the key.
+      request: what to compose, for verbs that take overrides.
+    """
+
+    verb: str
+    options: argparse.Namespace
+    operands: tuple[str, ...] = ()
+    request: Request | None = None
+
+    @property
+    def composable(self) -> Request:
+        """The request of a verb that takes overrides."""
+        if self.request is None:
+            message = f"`{self.verb}` takes no overrides"
+            raise AssertionError(message)
+        return self.request
+
+    @property
+    def asks_hydra(self) -> bool:
+        """Whether a flag asks for something that Hydra does itself."""
+        flags = ("multirun", "cfg", "info", "hydra_help", "shell_completion")
+        return self.request is not None and any(getattr(self.options, flag) for flag in flags)
+
+
+def verb_of(argv: Sequence[str]) -> tuple[str, list[str]]:
+    """Splits a command line into its verb and the rest; no verb means `run`."""
+    if argv and argv[0] in VERBS:
+        return argv[0], list(argv[1:])
+    return "run", list(argv)
+
+
+def parse(argv: Sequence[str]) -> CommandLine:
+    """Parses a command line; argparse's own exit with code 2 and usage is left to happen."""
+    verb, rest = verb_of(argv)
+    return _compiling(verb, rest) if verb in COMPILING else _plain(verb, rest)
+
+
+def _compiling(verb: str, rest: list[str]) -> CommandLine:
+    from hydra._internal.utils import get_args_parser  # noqa: PLC0415  # the other verbs need no Hydra
+
+    parser = get_args_parser()
+    parser.prog = f"smtrain {verb}"
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--yes", "-y", action="store_true", help="do not ask before spending money")
+    parser.add_argument("--detach", "-d", action="store_true", help="return once the run has started")
+    flags = parser.parse_args(rest)
+    overrides = list(flags.overrides)
+    operands = (overrides.pop(0),) if verb == "explain" and overrides and "=" not in overrides[0] else ()
+    request = Request(
+        overrides=tuple(overrides),
+        config_dirs=(flags.config_dir,) if flags.config_dir else (),
+        config_name=flags.config_name or PRIMARY,
+    )
+    return CommandLine(verb=verb, options=flags, operands=operands, request=request)
+
+
+def _plain(verb: str, rest: list[str]) -> CommandLine:
+    parser = argparse.ArgumentParser(prog=f"smtrain {verb}", description=VERBS[verb])
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    if verb in ("status", "logs", "stop"):
+        parser.add_argument("id", help="a run's id, or the beginning of one")
+    if verb in ("ps", "status", "logs", "stop"):
+        parser.add_argument("--runs-dir", default="runs", help="folder that holds the runs (runs)")
+    if verb == "logs":
+        parser.add_argument("-f", "--follow", action="store_true", help="go on until the run ends")
+    if verb == "submit":
+        parser.add_argument("dir", help="the run's folder, or its bundle folder")
+        parser.add_argument("--detach", "-d", action="store_true", help="return once the run has started")
+        parser.add_argument("--yes", "-y", action="store_true", help="do not ask before spending money")
+    if verb == "diff":
+        parser.add_argument("a", help="a run's folder, its bundle folder, or its id")
+        parser.add_argument("b", help="another")
+        parser.add_argument("--runs-dir", default="runs", help="folder that holds the runs (runs)")
+    if verb == "import":
+        parser.add_argument("tool", help="what to import, e.g. llamafactory")
+        parser.add_argument("file", help="its configuration file")
+        parser.add_argument("--root", default=".", help="folder that relative paths in it start at (.)")
+        parser.add_argument("-o", "--output", help="write the config here rather than to stdout")
+    return CommandLine(verb=verb, options=parser.parse_args(rest))

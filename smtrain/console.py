@@ -1,0 +1,78 @@
+"""Printing: plain lines in a pipe, colour on a terminal, one JSON document with --json; problems go to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TextIO
+
+from smtrain.errors import Problem, SmtrainError
+
+if TYPE_CHECKING:
+    from smtrain.spec import Json
+
+RED, YELLOW, BOLD, DIM, PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[1m", "\x1b[2m", "\x1b[0m"
+
+
+class Console:
+    """Where a command's words go."""
+
+    def __init__(self, *, as_json: bool, colour: bool | None = None, out: TextIO | None = None) -> None:
+        """Opens the console.
+
+        Args:
+          as_json: print one JSON document on stdout and no prose there.
+          colour: force colour on or off; None asks the terminal.
+          out: stdout by default.
+        """
+        self.as_json = as_json
+        self._out = out or sys.stdout
+        self._colour = colour
+
+    def result(self, document: Json) -> None:
+        """Prints the command's result, when JSON was asked for."""
+        if self.as_json:
+            print(json.dumps(document, ensure_ascii=False), file=self._out, flush=True)
+
+    def say(self, text: str = "") -> None:
+        """Prints a line of prose, unless JSON was asked for."""
+        if not self.as_json:
+            print(text, file=self._out, flush=True)
+
+    def rows(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Prints (title, text) rows, the titles in one column; a title that repeats is left out."""
+        last = ""
+        for title, text in rows:
+            shown = "" if title == last else title
+            self.say(f"{self.paint(f'{shown:<10}', BOLD, self._out)} {text}")
+            last = title
+
+    def problems(self, problems: Iterable[Problem]) -> None:
+        """Prints problems on stderr."""
+        for problem in problems:
+            head, _, rest = str(problem).partition("\n")
+            kind, colour = ("error", RED) if problem.is_error else ("warning", YELLOW)
+            print(f"{self.paint(kind, colour, sys.stderr)}: {head}", file=sys.stderr)
+            if rest:
+                print(rest, file=sys.stderr)
+
+    def failure(self, error: SmtrainError) -> None:
+        """Prints what went wrong, as prose on stderr and, with --json, as JSON on stdout."""
+        self.problems(error.problems)
+        self.result({"error": {"exit_code": int(error.exit_code), "problems": list(map(_as_json, error.problems))}})
+
+    def paint(self, text: str, colour: str, stream: TextIO) -> str:
+        """Returns the text in a colour, when the stream is a terminal."""
+        on = stream.isatty() if self._colour is None else self._colour
+        return f"{colour}{text}{PLAIN}" if on else text
+
+
+def _as_json(problem: Problem) -> dict[str, Json]:
+    return {
+        "key": problem.key,
+        "where": str(problem.where) if problem.where else None,
+        "what": problem.what,
+        "fix": problem.fix,
+        "severity": problem.severity.value,
+    }

@@ -1,0 +1,1 @@
+"""The passes, one module each, in the order of `smtrain.pipeline`."""

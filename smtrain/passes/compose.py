@@ -1,0 +1,352 @@
+"""Compose: overrides → one plain tree, and where each of its values was said. The only user of Hydra and OmegaConf.
+
+Hydra's own loader does the composing, one level below `hydra.compose`: that is where the defaults list, which the
+origins need, is to be had, and it spares composing Hydra's own node. A `key=value` for a key that no file mentions is let
+through, since the next pass knows every legal key and answers better than "key is not in struct".
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import IConfigRepository
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
+from hydra._internal.core_plugins.structured_config_source import StructuredConfigSource
+from hydra._internal.defaults_list import create_defaults_list
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.default_element import ResultDefault
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from smtrain.errors import Origin, Problem
+from smtrain.origins import ConfigFile, Origins
+from smtrain.spec import Json
+from smtrain.suggest import did_you_mean
+
+MAIN_CONFIG = "pkg://smtrain_conf"
+PRIMARY = "config"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to compose.
+
+    Attributes:
+      overrides: as typed, in Hydra's syntax.
+      config_dirs: folders searched before the built-in configs.
+      search_paths: further entries of Hydra's search path, those of the plugins.
+      config_name: the primary config.
+    """
+
+    overrides: tuple[str, ...] = ()
+    config_dirs: tuple[str, ...] = ()
+    search_paths: tuple[str, ...] = ()
+    config_name: str = PRIMARY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composed:
+    """A composed configuration.
+
+    Attributes:
+      tree: every value, interpolations resolved.
+      unresolved: key → interpolation as written, for keys whose value came from one.
+      origins: where each key was said.
+      choices: config group → chosen option.
+      problems: what kept parts of it from composing; the tree holds the rest.
+    """
+
+    tree: Mapping[str, Json]
+    unresolved: Mapping[str, str]
+    origins: Origins
+    choices: Mapping[str, str]
+    problems: tuple[Problem, ...] = ()
+
+
+def compose(request: Request) -> Composed:
+    """Composes the configuration, going on past each mistake that can be set aside, so that all are found at once."""
+    problems = [*_missing_dirs(request.config_dirs)]
+    loader = _loader(request)
+    overrides = request.overrides
+    for _ in range(len(overrides) + 1):
+        try:
+            composed = _compose_once(loader, request.config_name, overrides)
+        except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError) as error:
+            problem, culprit = _explain(error, overrides, loader)
+            problems.append(problem)
+            if culprit is None:
+                break
+            overrides = tuple(text for text in overrides if text != culprit)
+        else:
+            return replace(composed, problems=(*problems, *composed.problems))
+    return Composed(tree={}, unresolved={}, origins=Origins(), choices={}, problems=tuple(problems))
+
+
+def forced(overrides: Iterable[str], is_group: object) -> tuple[str, ...]:
+    """Returns the overrides with `++` before each that sets a value, so that Hydra adds keys that no file mentions.
+
+    Args:
+      overrides: as typed.
+      is_group: callable telling whether a name is a config group.
+    """
+    return tuple(_forced(text, is_group) for text in overrides)
+
+
+def group_test(request: Request) -> object:
+    """Returns a callable telling whether a name is a config group on this request's search path."""
+    return _loader(request).repository.group_exists
+
+
+def _forced(text: str, is_group: object) -> str:
+    key, equals, _ = text.partition("=")
+    if not equals or key[:1] in "+~" or "@" in key or "/" in key or key.startswith("hydra."):
+        return text
+    if "." not in key and callable(is_group) and is_group(key):
+        return text
+    return f"++{text}"
+
+
+def _loader(request: Request) -> ConfigLoaderImpl:
+    """Returns Hydra's loader over our search path, with Hydra's own kinds of source and without its plugin scan."""
+    for source in (FileConfigSource, ImportlibResourcesConfigSource, StructuredConfigSource):
+        SourcesRegistry.instance().register(source)
+    path = ConfigSearchPathImpl()
+    path.append("hydra", "pkg://hydra.conf")
+    for folder in request.config_dirs:
+        path.append("command-line", f"file://{Path(folder).absolute()}")
+    path.append("main", MAIN_CONFIG)
+    for entry in request.search_paths:
+        path.append("plugin", entry)
+    path.append("schema", "structured://")
+    return ConfigLoaderImpl(path)
+
+
+def _missing_dirs(folders: Iterable[str]) -> Iterable[Problem]:
+    for folder in folders:
+        if not Path(folder).is_dir():
+            yield Problem(
+                key="",
+                what=f"The config directory `{folder}` does not exist.",
+                fix="Name an existing folder, relative to the current one, or leave --config-dir out.",
+                where=Origin(source="--config-dir"),
+            )
+
+
+def _compose_once(loader: ConfigLoaderImpl, config_name: str, overrides: tuple[str, ...]) -> Composed:
+    ours = [text for text in overrides if not _is_hydras(text)]
+    parsed, repo = loader._parse_overrides_and_create_caching_repo(
+        config_name, list(forced(ours, loader.repository.group_exists))
+    )
+    ConfigLoaderImpl.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=True)
+    _reject_doubles(parsed, repo)
+    defaults = create_defaults_list(
+        repo=repo, config_name=config_name, overrides_list=parsed, prepend_hydra=False, skip_missing=False
+    )
+    config = loader._compose_config_from_defaults_list(defaults.defaults, repo)
+    ConfigLoaderImpl._apply_overrides_to_config(defaults.config_overrides, config)
+    config.pop("hydra", None)
+    tree, unresolved, problems = _resolve(config)
+    typed = {_key(text): text for text in ours}
+    values = {override.key_or_group: typed[override.key_or_group] for override in defaults.config_overrides}
+    return Composed(
+        tree=tree,
+        unresolved=unresolved,
+        origins=Origins(files=tuple(_files(defaults.defaults, repo)), overrides=values),
+        choices={key: value for key, value in defaults.overrides.known_choices.items() if value is not None},
+        problems=problems,
+    )
+
+
+def _is_hydras(text: str) -> bool:
+    key = text.lstrip("+~")
+    return key.startswith(("hydra.", "hydra/")) and not key.startswith("hydra.searchpath")
+
+
+def _key(text: str) -> str:
+    return text.partition("=")[0].lstrip("+~")
+
+
+class _Doubled(ValueError):
+    def __init__(self, override: Override, choices: tuple[str, ...]) -> None:
+        super().__init__(override.input_line)
+        self.override, self.choices = override, choices
+
+
+def _reject_doubles(parsed: Iterable[Override], repo: IConfigRepository) -> None:
+    """Raises when one group is chosen twice: Hydra would silently take the last, and one of the two is a mistake."""
+    chosen: dict[str, Override] = {}
+    for override in parsed:
+        key = override.get_key_element()
+        if override.package is None and "." not in key and repo.group_exists(override.key_or_group):
+            first = chosen.setdefault(key, override)
+            if first is not override:
+                raise _Doubled(override, (str(first.value()), str(override.value())))
+
+
+def _files(defaults: Iterable[ResultDefault], repo: IConfigRepository) -> Iterable[ConfigFile]:
+    for default in defaults:
+        loaded = repo.load_config(default.config_path) if default.config_path else None
+        if loaded is None or default.config_path is None:
+            continue
+        package = default.package if default.package is not None else loaded.header.get("package")
+        path = _path_of(loaded.path, default.config_path)
+        if path is not None:
+            yield ConfigFile(source=_shown(path), package=package or "", text=path.read_text(encoding="utf-8"))
+
+
+def _path_of(source: str, config_path: str) -> Path | None:
+    scheme, _, place = source.partition("://")
+    name = config_path if config_path.endswith((".yaml", ".yml")) else f"{config_path}.yaml"
+    if scheme == "file":
+        folder: Path | None = Path(place)
+    elif scheme == "pkg":
+        spec = importlib.util.find_spec(place)
+        origin = next(iter(spec.submodule_search_locations or ()), None) if spec else None
+        folder = Path(origin) if origin else None
+    else:
+        folder = None
+    return folder / name if folder is not None and (folder / name).is_file() else None
+
+
+def _shown(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _resolve(config: DictConfig) -> tuple[Mapping[str, Json], Mapping[str, str], tuple[Problem, ...]]:
+    """Returns the tree with interpolations resolved, the interpolations, and those that do not resolve."""
+    raw = cast("dict[str, Json]", OmegaConf.to_container(config, resolve=False))
+    written = {key: value for key, value in _leaves(raw, ()) if isinstance(value, str) and "${" in value}
+    problems: list[Problem] = []
+    for key in written:
+        try:
+            OmegaConf.select(config, key, throw_on_resolution_failure=True)
+        except OmegaConfBaseException as error:
+            problems.append(_interpolation_problem(key, written[key], error))
+            OmegaConf.update(config, key, None, force_add=True)
+    tree = cast("dict[str, Json]", OmegaConf.to_container(config, resolve=True))
+    return tree, written, tuple(problems)
+
+
+def _interpolation_problem(key: str, text: str, error: OmegaConfBaseException) -> Problem:
+    message = str(error).splitlines()[0].removesuffix(".")
+    named = re.search(r"Interpolation key '([^']*)' not found", message)
+    if named:
+        return Problem(
+            key=key,
+            what=f"`{text}` refers to `{named[1]}`, which is not defined.",
+            fix=f"Define `{named[1]}` (own names go under `vars:`), or quote the text if no interpolation is meant.",
+        )
+    return Problem(key=key, what=f"`{text}` cannot be resolved: {message}.", fix="Mend the interpolation.")
+
+
+def _leaves(value: Json, path: tuple[str, ...]) -> Iterable[tuple[str, Json]]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _leaves(item, (*path, str(name)))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _leaves(item, (*path, str(index)))
+    else:
+        yield ".".join(path), value
+
+
+def _explain(error: Exception, overrides: tuple[str, ...], loader: ConfigLoaderImpl) -> tuple[Problem, str | None]:
+    """Returns the problem behind Hydra's error, and the override to set aside so that composing can go on."""
+    match error:
+        case OverrideParseException():
+            return _bad_override(error, overrides)
+        case MissingConfigException():
+            return _missing_choice(error, overrides, loader)
+        case _Doubled():
+            return _doubled(error, overrides)
+        case yaml.MarkedYAMLError():
+            return _malformed(error), None
+        case ConfigCompositionException() if str(error).startswith(("Ambiguous value", "Sweep parameters")):
+            return _sweep_without_m(error, overrides)
+        case _:
+            return _other(error, overrides)
+
+
+def _bad_override(error: OverrideParseException, overrides: tuple[str, ...]) -> tuple[Problem, str | None]:
+    culprit = _typed(error.override, overrides)
+    what = str(error.__cause__ or error).splitlines()[0].removesuffix(".")
+    fix = "Write key=value; quote a value with special characters twice, as in 'key=\"a b, c\"'."
+    return Problem(key="", what=f"Cannot be read: {what}.", fix=fix, where=_override(culprit)), culprit
+
+
+def _missing_choice(
+    error: MissingConfigException, overrides: tuple[str, ...], loader: ConfigLoaderImpl
+) -> tuple[Problem, str | None]:
+    missing = error.missing_cfg_file or ""
+    group, _, choice = missing.rpartition("/")
+    culprit = next((text for text in overrides if _key(text).partition("@")[0] == group), None)
+    if not group:
+        what, fix = f"There is no config called `{missing}`.", "Check --config-name and --config-dir."
+        return Problem(key="", what=what, fix=fix), None
+    options = error.options or loader.repository.get_group_options(group, ObjectType.CONFIG)
+    where = _override(culprit) if culprit else _parent(error)
+    listing = ", ".join(sorted(options))
+    hint = did_you_mean(choice, options)
+    fix = hint if hint.startswith("Choose") else f"{hint} `{group}` can be: {listing}."
+    return Problem(key=group, what=f"There is no `{choice}` to choose.", fix=fix, where=where), culprit
+
+
+def _parent(error: MissingConfigException) -> Origin | None:
+    named = re.match(r"In '([^']+)'", str(error))
+    return Origin(source=f"defaults list of `{named[1]}`") if named else None
+
+
+def _doubled(error: _Doubled, overrides: tuple[str, ...]) -> tuple[Problem, str | None]:
+    key = error.override.key_or_group
+    culprit = _typed(error.override.input_line or "", overrides)
+    what = f"Chosen twice: {' and '.join(f'`{choice}`' for choice in error.choices)}."
+    fix = f"Keep one; to try both, sweep: smtrain -m {key}={','.join(error.choices)}"
+    return Problem(key=key, what=what, fix=fix, where=_override(culprit)), culprit
+
+
+def _malformed(error: yaml.MarkedYAMLError) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    where = Origin(source=_shown(Path(mark.name)), line=mark.line + 1) if mark else None
+    what = " ".join(part for part in (error.context, error.problem) if part)
+    return Problem(key="", what=f"Not valid YAML: {what}.", fix="Mend the syntax at this place.", where=where)
+
+
+def _sweep_without_m(error: Exception, overrides: tuple[str, ...]) -> tuple[Problem, str | None]:
+    culprit = next((text for text in overrides if text in str(error)), None)
+    key, _, value = (culprit or "").partition("=")
+    fix = f"Sweep over it: smtrain -m {culprit}\nGive a list: {key}=[{value}]\nGive text: {key}=\\'{value}\\'"
+    what = f"`{value}` holds several values, which is a sweep."
+    return Problem(key=_key(culprit or ""), what=what, fix=fix, where=_override(culprit)), culprit
+
+
+def _other(error: Exception, overrides: tuple[str, ...]) -> tuple[Problem, str | None]:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    text = " ".join(str(error if isinstance(error, ConfigCompositionException) else cause).split())
+    culprit = next((item for item in overrides if item in text or f"'{_key(item)}'" in text), None)
+    return Problem(key="", what=f"{text.removesuffix('.')}.", where=_override(culprit)), culprit
+
+
+def _typed(parsed: str, overrides: tuple[str, ...]) -> str | None:
+    return next((text for text in overrides if text == parsed or f"++{text}" == parsed), None)
+
+
+def _override(text: str | None) -> Origin | None:
+    return Origin(source=f"override `{text}`") if text else None

@@ -1,0 +1,139 @@
+"""The passes in order; the page to read first.
+
+    compose → validate → resolve → lower (trainer) → lower (backend) → check → emit → submit
+
+Each takes what the one before it returned. Problems are gathered as long as later passes still make sense, located in the
+user's files, and raised together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from smtrain.errors import Problem, SmtrainError
+from smtrain.origins import Origins
+from smtrain.passes.check import check
+from smtrain.passes.compose import Composed, Request, compose
+from smtrain.passes.emit import Manifest, emit, manifest_of
+from smtrain.passes.lower import to_bundle, to_program
+from smtrain.passes.resolve import resolve
+from smtrain.passes.validate import Execution, validate
+from smtrain.registry import Registry
+from smtrain.spec import Bundle, Job, Program
+
+STORE = ".store"
+"""Folder beside the runs that keeps one copy of each local file by digest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """A compiled run, every stage of it, nothing written yet."""
+
+    composed: Composed
+    execution: Execution
+    job: Job
+    program: Program
+    bundle: Bundle
+    manifest: Manifest
+    warnings: tuple[Problem, ...]
+
+    @property
+    def run_id(self) -> str:
+        """Name, digest and attempt: the name of the run's folder."""
+        attempt = self.execution.attempt
+        return self.manifest.run_name if attempt == 1 else f"{self.manifest.run_name}-{attempt}"
+
+    @property
+    def run_dir(self) -> Path:
+        """The run's folder."""
+        return Path(self.execution.runs_dir) / self.run_id
+
+
+@dataclass(slots=True)
+class _Findings:
+    """Gathers problems, locates them, and stops the compile when one is an error."""
+
+    origins: Origins
+    found: list[Problem] = field(default_factory=list)
+
+    def add(self, problems: Iterable[Problem]) -> None:
+        """Adds problems, other than what follows from an error found at the same key before."""
+        blamed = {problem.key for problem in self.found if problem.is_error and problem.key}
+        for problem in problems:
+            if problem.key in blamed:
+                continue
+            where = problem.where or (self.origins.of(problem.key) if problem.key else None)
+            located = replace(problem, where=where)
+            if located not in self.found:
+                self.found.append(located)
+
+    def stop_on_errors(self) -> None:
+        if any(problem.is_error for problem in self.found):
+            raise SmtrainError(self.found)
+
+
+def compile_run(request: Request, registry: Registry) -> Compiled:
+    """Compiles a run without writing anything.
+
+    Raises:
+      SmtrainError: with every problem that could be found, located.
+    """
+    composed = compose(replace(request, search_paths=(*request.search_paths, *registry.config_paths)))
+    findings = _Findings(origins=composed.origins)
+    findings.add(broken.problem() for broken in registry.broken)
+    findings.add(composed.problems)
+    if not composed.tree:
+        findings.stop_on_errors()
+
+    validated = validate(composed, registry)
+    findings.add(validated.problems)
+    if validated.run is None:
+        findings.stop_on_errors()
+        message = "validate returned neither a run nor an error"
+        raise AssertionError(message)
+
+    run = validated.run
+    with registry.blaming(registry.trainers[run.trainer.name]):
+        trainer = registry.trainer(run.trainer.name)
+        resolved = resolve(run, trainer.demands(run, run.trainer.options))
+        findings.add(resolved.problems)
+        findings.add(trainer.check(resolved.job, run.trainer.options))
+    findings.add(registry.checks(resolved.job))
+    findings.stop_on_errors()
+    job = replace(resolved.job, warnings=tuple(findings.found))
+
+    with registry.blaming(registry.trainers[run.trainer.name]):
+        program = to_program(job, trainer)
+
+    with registry.blaming(registry.backends[run.backend.name]):
+        backend = registry.backend(run.backend.name)
+        findings.add(backend.check(job, program, run.backend.options))
+        findings.stop_on_errors()
+        bundle = to_bundle(job, program, backend)
+
+    findings.add(check(bundle))
+    findings.stop_on_errors()
+    return Compiled(
+        composed=composed,
+        execution=validated.execution,
+        job=job,
+        program=program,
+        bundle=bundle,
+        manifest=manifest_of(bundle, _hands(registry, run.trainer.name, run.backend.name)),
+        warnings=tuple(findings.found),
+    )
+
+
+def write(compiled: Compiled) -> Path:
+    """Writes the bundle of a compiled run and returns its folder."""
+    store = Path(compiled.execution.runs_dir) / STORE
+    return emit(compiled.bundle, compiled.manifest, compiled.run_dir / "bundle", store=store)
+
+
+def _hands(registry: Registry, trainer: str, backend: str) -> dict[str, str]:
+    """Returns distribution → version of all that had a hand in the bundle."""
+    sources = (registry.source_of(registry.trainers[trainer]), registry.source_of(registry.backends[backend]))
+    return {"smtrain": version("smtrain"), **{source.name: source.version for source in sources}}

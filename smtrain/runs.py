@@ -1,0 +1,327 @@
+"""The folders of runs: finding one, its receipt, its state now, its log, ending it.
+
+A run's folder holds `bundle/`, `receipt.json`, `workload.json` (which process), `step` and `exit_code` (recorded by the
+launch script), `stop` (somebody asked it to end), `logs/`, `work/`, `output/`, `metrics.jsonl`, `loss.png`, and `lock`,
+which every process of the run holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from smtrain import process_tree, progress
+from smtrain.errors import fail
+from smtrain.process_tree import Process
+from smtrain.spec import Json, Receipt, State
+
+LOG = "logs/workload.log"
+METRICS = "metrics.jsonl"
+LEFTOVER_GRACE_S = 10.0
+"""Seconds that processes have to end when the script that started them is gone."""
+
+_POLL_S = 0.1
+_RECEIPT, _WORKLOAD, _STEP, _EXIT_CODE, _STOP = "receipt.json", "workload.json", "step", "exit_code", "stop"
+
+
+# ------------------------------------------------------------------------------------------------------- finding a run
+
+
+def all_runs(folder: Path) -> tuple[Path, ...]:
+    """Returns the run folders in a folder, by name."""
+    if not folder.is_dir():
+        return ()
+    return tuple(sorted(each for each in folder.iterdir() if not each.name.startswith(".") and _is_run(each)))
+
+
+def find(folder: Path, name: str) -> Path:
+    """Returns the folder of the run with this id, or of the only one whose id starts so; a path will do, too.
+
+    Raises:
+      SmtrainError: no run, or more than one.
+    """
+    if _is_run(folder / name):
+        return folder / name
+    if "/" in name and _is_run(Path(name)):
+        return Path(name)
+    known = all_runs(folder)
+    found = [each for each in known if each.name.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        what = f"`{name}` may be any of {len(found)} runs in {folder}."
+        raise fail(what, _listing(found))
+    what = f"There is no run `{name}` in {folder}."
+    raise fail(what, _listing(known) or "Say where with runs_dir=….")
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / _RECEIPT).is_file() or (folder / "bundle").is_dir()
+
+
+def _listing(found: list[Path] | tuple[Path, ...], most: int = 10) -> str:
+    names = [each.name for each in found]
+    rest = f"\nand {len(names) - most} more" if len(names) > most else ""
+    return "Say which: " + "\n".join(names[:most]) + rest if names else ""
+
+
+# ------------------------------------------------------------------------------------------------------------- receipt
+
+
+def as_json(receipt: Receipt) -> dict[str, Json]:
+    """Returns a receipt as JSON."""
+    return {**asdict(receipt), "state": receipt.state.value}
+
+
+def receipt_from(document: Json) -> Receipt:
+    """Returns the receipt of `as_json`.
+
+    Raises:
+      ValueError, KeyError or TypeError: it is none.
+    """
+    fields: dict[str, Any] = dict(document) if isinstance(document, dict) else {}
+    return Receipt(**{**fields, "state": State(fields["state"])})
+
+
+def read_receipt(run_dir: Path) -> Receipt | None:
+    """Returns a run's receipt; None when it was never launched.
+
+    Raises:
+      SmtrainError: the file is no receipt.
+    """
+    path = run_dir / _RECEIPT
+    try:
+        return receipt_from(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        what = f"{path} is no receipt: {error}."
+        raise fail(what, "Remove it; the run's results are not touched.") from error
+
+
+def write_receipt(run_dir: Path, receipt: Receipt) -> None:
+    """Writes a run's receipt, whole or not at all."""
+    write_json(run_dir / _RECEIPT, as_json(receipt))
+
+
+def write_json(path: Path, document: Json) -> None:
+    """Writes a JSON file, whole or not at all."""
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    new.replace(path)
+
+
+# --------------------------------------------------------------------------------------------------------------- state
+
+
+@contextlib.contextmanager
+def holding(run_dir: Path) -> Iterator[int]:
+    """Holds the run's lock, whose file descriptor the workload's processes are to inherit.
+
+    Raises:
+      SmtrainError: the run is going already.
+    """
+    lock = _open_lock(run_dir)
+    try:
+        # A second chance: whoever asks whether the run is going holds the lock for a moment.
+        for last in (False,) * 5 + (True,):
+            if _try_lock(lock, fcntl.LOCK_EX) and not process_tree.members(run_dir):
+                break
+            if last:
+                what = f"Run `{run_dir.name}` is going already."
+                raise fail(
+                    what,
+                    f"Follow it: smtrain logs {run_dir.name} -f\n"
+                    f"End it: smtrain stop {run_dir.name}\n"
+                    "For another run of the same configuration: attempt=2, or the next free number.",
+                )
+            time.sleep(_POLL_S)
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def is_running(run_dir: Path) -> bool:
+    """Returns whether any process of the run is left."""
+    if not (run_dir / "lock").exists():
+        return False
+    lock = _open_lock(run_dir)
+    try:
+        # Shared, so that two who ask do not take one another for the run.
+        return not _try_lock(lock, fcntl.LOCK_SH) or bool(process_tree.members(run_dir))
+    finally:
+        os.close(lock)
+
+
+def current(run_dir: Path, receipt: Receipt) -> Receipt:
+    """Returns a local run's receipt as it is now, and keeps it.
+
+    Whoever started the run writes its end down; if he was killed before that, the launch script's own record is used.
+    """
+    if receipt.state is not State.RUNNING or is_running(run_dir):
+        return receipt
+    now = read_receipt(run_dir) or receipt
+    if now.state is State.RUNNING:
+        code = exit_code(run_dir)
+        now = lost(run_dir, now) if code is None else ended(run_dir, now, code)
+        write_receipt(run_dir, now)
+    return now
+
+
+def ended(run_dir: Path, receipt: Receipt, code: int, *, stopped: bool = False) -> Receipt:
+    """Returns the receipt of a run whose workload ended.
+
+    Args:
+      run_dir: the run's folder.
+      receipt: the receipt so far.
+      code: the workload's exit code.
+      stopped: whether it was asked to end, apart from `stop`.
+    """
+    state = State.STOPPED if stopped or (run_dir / _STOP).exists() else State.FAILED
+    state = State.SUCCEEDED if code == 0 else state
+    record = run_dir / _EXIT_CODE
+    when = record.stat().st_mtime if record.exists() else time.time()
+    return replace(receipt, state=state, exit_code=code, step=step(run_dir), ended=when)
+
+
+def lost(run_dir: Path, receipt: Receipt) -> Receipt:
+    """Returns the receipt of a run that is gone without a word."""
+    return replace(receipt, state=State.LOST, step=step(run_dir), ended=None)
+
+
+def step(run_dir: Path) -> str:
+    """Returns the step that ran last."""
+    return _text(run_dir / _STEP)
+
+
+def exit_code(run_dir: Path) -> int | None:
+    """Returns the exit code that the launch script recorded; None when it did not come to that."""
+    text = _text(run_dir / _EXIT_CODE)
+    return int(text) if text.isdigit() else None
+
+
+def begin(run_dir: Path) -> None:
+    """Makes the folder ready for another try."""
+    for name in (_STEP, _EXIT_CODE, _STOP):
+        (run_dir / name).unlink(missing_ok=True)
+
+
+def remember(run_dir: Path, leader: Process) -> None:
+    """Writes down which process runs the workload."""
+    write_json(run_dir / _WORKLOAD, {"pid": leader.pid, "started": leader.started})
+
+
+def _leader(run_dir: Path) -> Process | None:
+    try:
+        fields = json.loads((run_dir / _WORKLOAD).read_text(encoding="utf-8"))
+        return Process(int(fields["pid"]), int(fields["started"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _open_lock(run_dir: Path) -> int:
+    return os.open(run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+def _try_lock(lock: int, kind: int) -> bool:
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+# --------------------------------------------------------------------------------------------------- stop, logs, metric
+
+
+def stop(run_dir: Path, receipt: Receipt) -> Receipt:
+    """Ends a local run and returns its receipt.
+
+    The launch script gives the step its time to save. Asking a second time kills.
+
+    Args:
+      run_dir: the run's folder.
+      receipt: its receipt.
+    """
+    if is_running(run_dir):
+        again = (run_dir / _STOP).exists()
+        (run_dir / _STOP).touch()
+        leader = _leader(run_dir)
+        if leader and not again:
+            process_tree.send(leader, signal.SIGTERM)
+            while process_tree.is_alive(leader):
+                time.sleep(_POLL_S)
+        process_tree.end(run_dir, grace_s=0 if again else LEFTOVER_GRACE_S)
+        # Whoever started it is writing the end down.
+        while is_running(run_dir):
+            time.sleep(_POLL_S)
+    return current(run_dir, read_receipt(run_dir) or receipt)
+
+
+def log_lines(run_dir: Path, *, follow: bool) -> Iterator[str]:
+    """Yields the lines of a run's log; with `follow`, those to come, until the run ends."""
+    tail = Tail(run_dir / LOG)
+    while follow and is_running(run_dir):
+        yield from tail.poll()
+        time.sleep(_POLL_S)
+    yield from tail.poll()
+    yield from tail.close()
+
+
+def tail(run_dir: Path, count: int = 20) -> tuple[str, ...]:
+    """Returns the last lines of a run's log."""
+    return tuple(deque(log_lines(run_dir, follow=False), maxlen=count))
+
+
+def final_metric(run_dir: Path, name: str) -> float | None:
+    """Returns the last value of a metric: NaN when it was no finite number, None when there was none."""
+    values = [row[name] for row in progress.read(run_dir / METRICS) if name in row]
+    if not values:
+        return None
+    return float(values[-1]) if isinstance(values[-1], int | float) else math.nan
+
+
+class Tail:
+    """Reads a growing file of lines."""
+
+    def __init__(self, path: Path) -> None:
+        """Starts at the beginning of the file, which may not be there yet."""
+        self._path = path
+        self._offset = 0
+        self._rest = b""
+
+    def poll(self) -> Iterator[str]:
+        """Yields the lines that were completed since the last time."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                piece = file.read()
+        except FileNotFoundError:
+            return
+        self._offset += len(piece)
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        for line in lines:
+            yield line.decode("utf-8", errors="replace")
+
+    def close(self) -> Iterator[str]:
+        """Yields what stands after the last line's end."""
+        if self._rest:
+            yield self._rest.decode("utf-8", errors="replace")
+        self._rest = b""

@@ -1,0 +1,143 @@
+"""What a JSON Schema objects to, in words for the person who wrote the config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, cast
+
+from smtrain.errors import Problem
+from smtrain.suggest import closest, did_you_mean
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
+
+    from smtrain.spec import Json
+
+TYPE_NAMES = {
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+    "null": "null",
+}
+
+
+def problems(value: Json, schema: Mapping[str, Json], *, prefix: str) -> Iterator[Problem]:
+    """Yields every objection to a value, each at its own key.
+
+    Args:
+      value: the section as composed.
+      schema: its JSON Schema.
+      prefix: dotted path of the section, "" for the root.
+    """
+    import jsonschema  # noqa: PLC0415  # a good configuration never needs it
+
+    validator = jsonschema.Draft202012Validator(cast("dict[str, Json]", schema))
+    for error in validator.iter_errors(cast("dict[str, Json]", value)):
+        yield from _explain(error, prefix)
+
+
+def _explain(error: ValidationError, prefix: str) -> Iterator[Problem]:
+    key = ".".join([*([prefix] if prefix else []), *map(str, error.absolute_path)])
+    if error.instance == "???":
+        yield Problem(key=key, what="A value is required.", fix=f"Set it: {key}=…")
+        return
+    match error.validator:
+        case "additionalProperties":
+            yield from _unknown(error, key)
+        case "required":
+            for name in cast("list[str]", error.validator_value):
+                if name not in cast("dict[str, Json]", error.instance):
+                    full = f"{key}.{name}" if key else name
+                    yield Problem(key=full, what="A value is required.", fix=f"Set it: {full}=…")
+        case "anyOf":
+            yield _none_fits(error, key)
+        case _:
+            yield Problem(key=key, what=_what(error), fix=_doc(error.schema))
+
+
+def _unknown(error: ValidationError, key: str) -> Iterator[Problem]:
+    schema = cast("dict[str, dict[str, Json]]", error.schema)
+    known = schema.get("properties", {})
+    for name in sorted(set(cast("dict[str, Json]", error.instance)) - set(known)):
+        full = f"{key}.{name}" if key else str(name)
+        yield Problem(key=full, what="Unknown key.", fix=did_you_mean(str(name), known))
+
+
+def _none_fits(error: ValidationError, key: str) -> Problem:
+    """Says which types are allowed, or, where only the bounds are wrong, the bounds."""
+    for inner in error.context or ():
+        if inner.validator not in ("type", "const") and not inner.path:
+            return Problem(key=key, what=_what(inner), fix=_doc(error.schema))
+    allowed = [_type(cast("dict[str, Json]", option)) for option in cast("list[Json]", error.validator_value)]
+    what = f"{_shown(error.instance)} is {_a(error.instance)}; wanted is {' or '.join(allowed)}."
+    return Problem(key=key, what=what, fix=_doc(error.schema))
+
+
+def _what(error: ValidationError) -> str:
+    found, wanted = error.instance, error.validator_value
+    match error.validator:
+        case "type":
+            names = wanted if isinstance(wanted, list) else [wanted]
+            return f"{_shown(found)} is {_a(found)}; wanted is {' or '.join(TYPE_NAMES[name] for name in names)}."
+        case "enum":
+            choices = [str(choice) for choice in cast(Iterable[object], wanted)]
+            match = closest(str(found), choices)
+            hint = f" Did you mean `{match}`?" if match else ""
+            return f"{_shown(found)} is not one of {', '.join(f'`{choice}`' for choice in choices)}.{hint}"
+        case "const":
+            return f"{_shown(found)} is not `{wanted}`."
+        case "minimum":
+            return f"{_shown(found)} is too small; the least is {wanted}."
+        case "maximum":
+            return f"{_shown(found)} is too large; the most is {wanted}."
+        case "exclusiveMinimum":
+            return f"{_shown(found)} is too small; it must be more than {wanted}."
+        case "exclusiveMaximum":
+            return f"{_shown(found)} is too large; it must be less than {wanted}."
+        case "minLength":
+            return "The text is empty." if not found else f"{_shown(found)} is shorter than {wanted} characters."
+        case "maxLength":
+            return f"{_shown(found)} is longer than {wanted} characters."
+        case "pattern":
+            return f"{_shown(found)} does not match the pattern {wanted}."
+        case _:
+            return f"{error.message}."
+
+
+def _type(option: Mapping[str, Json]) -> str:
+    if "enum" in option:
+        return "one of " + ", ".join(f"`{choice}`" for choice in cast("list[Json]", option["enum"]))
+    kind = option.get("type", "anything")
+    kinds = kind if isinstance(kind, list) else [kind]
+    return " or ".join(TYPE_NAMES.get(str(name), str(name)) for name in kinds)
+
+
+def _a(value: object) -> str:
+    match value:
+        case None:
+            return "no value"
+        case bool():
+            return "true or false"
+        case str():
+            return "text"
+        case int() | float():
+            return "a number"
+        case list():
+            return "a list"
+        case _:
+            return "a mapping"
+
+
+def _shown(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return f"`{str(value).lower().replace('none', 'null')}`"
+    text = str(value)
+    return f"`{text if len(text) <= 60 else text[:57] + '…'}`"  # noqa: PLR2004  # fits a line of a terminal
+
+
+def _doc(schema: object) -> str:
+    description = cast("dict[str, str]", schema).get("description", "") if isinstance(schema, dict) else ""
+    return description.partition("\n")[0]

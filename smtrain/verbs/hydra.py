@@ -1,0 +1,110 @@
+"""What Hydra does itself: sweeps, --cfg, --info, --hydra-help and tab completion, over our search path and plugins."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
+
+from smtrain.verbs.sweep import Point
+from smtrain.command_line import CommandLine
+from smtrain.completion import without_verb
+from smtrain.console import Console
+from smtrain.errors import ExitCode, SmtrainError, fail
+from smtrain.passes.compose import MAIN_CONFIG, Request, forced, group_test
+from smtrain.pipeline import compile_run
+from smtrain.registry import Registry
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+
+def dispatch(line: CommandLine, console: Console) -> ExitCode:
+    """Does what the Hydra flags of the command line ask for."""
+    flags = line.options
+    request = replace(line.composable, search_paths=Registry().config_paths)
+    with _hydra(request) as hydra:
+        if flags.shell_completion:
+            return _complete(hydra, request)
+        try:
+            return _do(hydra, flags, request, console)
+        except HydraException as error:
+            if not flags.multirun:
+                compile_run(request, Registry())  # finds better words for what is wrong with the same overrides
+            raise fail(" ".join(str(error.__cause__ or error).split()), "See smtrain --hydra-help.") from error
+
+
+def _do(hydra: Hydra, flags: Namespace, request: Request, console: Console) -> ExitCode:
+    name = request.config_name
+    overrides = list(forced(request.overrides, group_test(request)))
+    if flags.multirun:
+        return _sweep(hydra, request, overrides, console)
+    if flags.cfg:
+        hydra.show_cfg(name, overrides, cfg_type=flags.cfg, package=flags.package, resolve=flags.resolve)
+    elif flags.info:
+        hydra.show_info(flags.info, config_name=name, overrides=overrides)
+    else:
+        flags.overrides = overrides
+        hydra.hydra_help(config_name=name, args_parser=get_args_parser(), args=flags)
+    return ExitCode.DONE
+
+
+def _complete(hydra: Hydra, request: Request) -> ExitCode:
+    if not any(text.startswith("query=") for text in request.overrides):
+        hydra.shell_completion(config_name=request.config_name, overrides=list(request.overrides))
+        return ExitCode.DONE
+    line, verbs = without_verb(os.environ.get("COMP_LINE", ""))
+    if verbs:
+        print(" ".join(verbs), end=" ")
+    if line:
+        os.environ["COMP_LINE"] = line
+        hydra.shell_completion(config_name=request.config_name, overrides=list(request.overrides))
+    return ExitCode.DONE
+
+
+@contextlib.contextmanager
+def _hydra(request: Request) -> Iterator[Hydra]:
+    path = create_config_search_path(MAIN_CONFIG)
+    for folder in request.config_dirs:
+        path.prepend("command-line", f"file://{os.path.abspath(folder)}", anchor=SearchPathQuery(provider="schema"))  # noqa: PTH100  # a URL is made of it
+    for entry in request.search_paths:
+        path.append("plugin", entry, anchor=SearchPathQuery(provider="schema"))
+    try:
+        yield Hydra.create_main_hydra2(task_name="smtrain", config_search_path=path)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _sweep(hydra: Hydra, request: Request, overrides: list[str], console: Console) -> ExitCode:
+    """Runs a sweep; the points of a grid are all compiled before the first is launched."""
+    for point in _grid(hydra, request, overrides):
+        try:
+            compile_run(replace(request, overrides=tuple(point)), Registry())
+        except SmtrainError as error:
+            named = f"in {', '.join(text.lstrip('+') for text in point)}"
+            raise SmtrainError(replace(problem, what=f"{problem.what} ({named})") for problem in error.problems) from error
+    hydra.multirun(config_name=request.config_name, task_function=Point(request, as_json=console.as_json), overrides=overrides)
+    return ExitCode.DONE
+
+
+def _grid(hydra: Hydra, request: Request, overrides: list[str]) -> list[list[str]]:
+    """Returns the points of a grid sweep; none where an optimising sweeper chooses them as it goes."""
+    loader = hydra.config_loader
+    config = hydra.compose_config(
+        config_name=request.config_name, overrides=overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False
+    )
+    if not str(config.hydra.sweeper._target_).endswith("BasicSweeper"):
+        return []
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(config.hydra.overrides.task))
+    return [point for batch in BasicSweeper.split_arguments(parsed, None) for point in batch]
