@@ -47,7 +47,8 @@ def seconds(command: list[str], folder: str) -> float:
 
 def show(title: str, values: list[float], unit: str) -> None:
     """Prints minimum, median and maximum."""
-    print(f"{title:<14} min {min(values):.3f}{unit}  median {statistics.median(values):.3f}{unit}  max {max(values):.3f}{unit}")
+    figures = {"min": min(values), "median": statistics.median(values), "max": max(values)}
+    print(f"{title:<14}", "  ".join(f"{name} {value:.3f}{unit}" for name, value in figures.items()))
 
 
 def imports(command: list[str], folder: str) -> list[tuple[float, str]]:

@@ -71,7 +71,7 @@ def parse(argv: Sequence[str]) -> CommandLine:
 
 
 def _compiling(verb: str, rest: list[str]) -> CommandLine:
-    from hydra._internal.utils import get_args_parser  # noqa: PLC0415  # the other verbs need no Hydra
+    from hydra._internal.utils import get_args_parser
 
     parser = get_args_parser()
     parser.prog = f"smtrain {verb}"

@@ -1,7 +1,7 @@
 """Tab completion: Hydra's own, taught our verbs.
 
-Hydra's shell functions call `smtrain -sc query=SHELL` with the line so far in COMP_LINE; Hydra takes every word after the
-program for an override, so the verb is taken out before it looks.
+Hydra's shell functions call `smtrain -sc query=SHELL` with the line so far in COMP_LINE; Hydra takes every word after
+the program for an override, so the verb is taken out before it looks.
 """
 
 from __future__ import annotations

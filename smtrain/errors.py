@@ -89,7 +89,11 @@ class SmtrainError(Exception):
           problems: at least one.
         """
         self.problems = tuple(sorted(problems, key=_order))
-        super().__init__("\n".join(map(str, self.problems)))
+        # As the sole argument, so that the error survives being sent between the processes of a sweep.
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
 
     @property
     def exit_code(self) -> ExitCode:

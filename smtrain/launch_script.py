@@ -51,14 +51,15 @@ trap 'record exit_code "$?" || true' EXIT
 
 # A signal goes on to the processes of the running step, and the script waits for them, since they may be saving: for
 # SMTRAIN_GRACE_S seconds, or as long as it takes.
-signalled= deadline=0
+signalled=
+deadline=0
 on_signal() {  # NAME NUMBER
   local steps step
   signalled=$2
   mapfile -t steps < <(jobs -pr)
   ((${#steps[@]})) || exit "$((128 + signalled))"
   for step in "${steps[@]}"; do kill -s "$1" -- "-$step" || true; done
-  deadline=$((SECONDS + ${SMTRAIN_GRACE_S:-0}))
+  deadline=$((SECONDS + ${SMTRAIN_GRACE_S:-0} + 1))  # SECONDS is rounded down
 }
 trap 'on_signal HUP 1' HUP
 trap 'on_signal INT 2' INT
@@ -191,7 +192,7 @@ def _header(program: Program) -> str:
 #!/usr/bin/env bash
 # Runs on each node, in this order: {names}.
 # Written by smtrain; the same configuration gives the same file.
-# shellcheck disable=SC1003,SC2016  # text of the configuration stands in single quotes as it is
+# shellcheck disable=SC1003,SC2016,SC2089,SC2090  # text of the configuration stands in single quotes as it is
 set -euo pipefail"""
 
 

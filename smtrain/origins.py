@@ -65,7 +65,7 @@ class Origins:
 
 
 def _lines(file: ConfigFile) -> Iterator[tuple[str, int]]:
-    import yaml  # noqa: PLC0415  # on errors and for `explain` only
+    import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     root = yaml.compose(file.text, Loader=loader)
@@ -81,7 +81,7 @@ def _walk(node: Node, path: tuple[str, ...]) -> Iterator[tuple[str, int]]:
 
 
 def _children(node: Node) -> Iterable[tuple[str, int, Node]]:
-    import yaml  # noqa: PLC0415  # as above
+    import yaml
 
     if isinstance(node, yaml.MappingNode):
         return [(str(key.value), key.start_mark.line + 1, value) for key, value in node.value]

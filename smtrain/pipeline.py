@@ -2,8 +2,8 @@
 
     compose → validate → resolve → lower (trainer) → lower (backend) → check → emit → submit
 
-Each takes what the one before it returned. Problems are gathered as long as later passes still make sense, located in the
-user's files, and raised together.
+Each takes what the one before it returned. Problems are gathered as long as later passes still make sense, located in
+the user's files, and raised together.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from smtrain.errors import Problem, SmtrainError
+from smtrain.manifest import Manifest, manifest_of
 from smtrain.origins import Origins
 from smtrain.passes.check import check
 from smtrain.passes.compose import Composed, Request, compose
-from smtrain.passes.emit import Manifest, emit, manifest_of
+from smtrain.passes.emit import emit
 from smtrain.passes.lower import to_bundle, to_program
 from smtrain.passes.resolve import resolve
 from smtrain.passes.validate import Execution, validate

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smtrain.rows import read_files
-from smtrain.spec import Dataset, Json, Step
+from smtrain.spec import Batch, Dataset, Json, Step
 from smtrain.token_count import estimate, texts
 
 if TYPE_CHECKING:
@@ -25,12 +25,7 @@ def facts(compiled: Compiled) -> Iterator[tuple[str, str]]:
     for dataset in job.datasets:
         yield dataset.role, _data(dataset)
     yield "compute", _compute(compiled)
-    batch = job.batch
-    yield (
-        "batch",
-        f"{batch.global_size} samples a step = {batch.micro_size} a process × {batch.accumulation} accumulated "
-        f"× {job.topology.world_size} processes",
-    )
+    yield "batch", _batch(job.batch, job.topology.world_size)
     yield "steps", str(job.steps) if job.steps is not None else "unknown before the data is read"
     tokens = _tokens(compiled)
     if tokens:
@@ -80,6 +75,15 @@ def _compute(compiled: Compiled) -> str:
     nodes = f"{topology.nodes} node{'s' if topology.nodes > 1 else ''}"
     processes = f"{topology.processes_per_node} process{'es' if topology.processes_per_node > 1 else ''}"
     return f"{nodes} × {processes} ({topology.accelerator}), {run.strategy.kind}, {run.launcher.kind}"
+
+
+def _batch(batch: Batch, world_size: int) -> str:
+    factors = (
+        f"{batch.micro_size} a process",
+        f"{batch.accumulation} accumulated",
+        f"{world_size} process{'es' if world_size > 1 else ''}",
+    )
+    return f"{batch.global_size} sample{'s' if batch.global_size > 1 else ''} a step = {' × '.join(factors)}"
 
 
 def _step(step: Step) -> str:

@@ -131,7 +131,11 @@ class Registry:
           SmtrainError: there is none, or it cannot be imported.
         """
         if name not in self.backends:
-            raise fail(f"No backend is called `{name}`.", did_you_mean(name, self.backends), code=ExitCode.MISSING_HERE)
+            raise fail(
+                what=f"No backend is called `{name}`.",
+                fix=did_you_mean(name, self.backends),
+                code=ExitCode.MISSING_HERE,
+            )
         return cast("Backend[object]", self.load(self.backends[name], self.backends[name].load)())
 
     def importer(self, name: str) -> Importer:
@@ -141,7 +145,7 @@ class Registry:
           SmtrainError: there is none, or it cannot be imported.
         """
         if name not in self.importers:
-            raise fail(f"Nothing imports `{name}`.", did_you_mean(name, self.importers))
+            raise fail(what=f"Nothing imports `{name}`.", fix=did_you_mean(name, self.importers))
         return cast("Importer", self.load(self.importers[name], self.importers[name].load)())
 
     def options_type(self, spec: TrainerSpec | BackendSpec) -> type:
@@ -178,14 +182,15 @@ class Registry:
         except Exception as error:
             source = self.source_of(spec)
             frame = traceback.extract_tb(error.__traceback__)[-1]
-            what = f"`{spec.name}`, of {source}, failed: {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})."
-            raise fail(what, f"This is a fault of {source.name}; report it there.", code=ExitCode.BROKEN_PLUGIN) from error
+            where = f"{frame.filename}:{frame.lineno}"
+            what = f"`{spec.name}`, of {source}, failed: {type(error).__name__}: {error} ({where})."
+            raise fail(
+                what, f"This is a fault of {source.name}; report it there.", code=ExitCode.BROKEN_PLUGIN
+            ) from error
 
     def _load(self, entry_point: importlib.metadata.EntryPoint) -> None:
         dist = entry_point.dist
-        distribution = Distribution(
-            name=dist.name if dist else entry_point.value, version=dist.version if dist else ""
-        )
+        distribution = Distribution(name=dist.name if dist else entry_point.value, version=dist.version if dist else "")
         try:
             self._manager.register(entry_point.load(), name=f"{distribution.name}:{entry_point.name}")
             self._manager.check_pending()

@@ -30,12 +30,10 @@ PLUGIN_SECTIONS = ("backend", "trainer")
 
 def of_type(typed: type) -> dict[str, Json]:
     """Returns the JSON Schema of a frozen dataclass; unknown keys are refused at every level."""
-    import msgspec  # noqa: PLC0415  # the compile of a good configuration needs no schema
+    import msgspec
 
     components: dict[str, dict[str, Json]]
-    (root,), components = msgspec.json.schema_components(
-        [typed], schema_hook=_free, ref_template="#/$defs/{name}"
-    )
+    (root,), components = msgspec.json.schema_components([typed], schema_hook=_free, ref_template="#/$defs/{name}")
     for component in components.values():
         if "description" in component:
             component["description"] = inspect.cleandoc(str(component["description"]))
@@ -76,8 +74,6 @@ def of_config() -> dict[str, Json]:
     properties |= {name: {"type": "object"} for name in PLUGIN_SECTIONS}
     properties |= {"defaults": {"type": "array"}, "hydra": {"type": "object"}}
     return schema
-
-
 
 
 def _free(typed: type) -> dict[str, Json]:

@@ -24,9 +24,7 @@ def documents(registry: Registry) -> Iterator[tuple[str, str]]:
 
 
 def _composable(document: dict[str, Json]) -> dict[str, Json]:
-    """Returns the schema of a config group's file: what the section requires may come from elsewhere, and it may have
-    a defaults list.
-    """
+    """Returns the schema of a config group's file: nothing is required of it, and it may have a defaults list."""
     properties = cast("dict[str, Json]", document.get("properties", {}))
     lenient = {key: value for key, value in document.items() if key != "required"}
     return {**lenient, "properties": {**properties, "defaults": {"type": "array"}}}

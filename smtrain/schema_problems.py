@@ -32,7 +32,7 @@ def problems(value: Json, schema: Mapping[str, Json], *, prefix: str) -> Iterato
       schema: its JSON Schema.
       prefix: dotted path of the section, "" for the root.
     """
-    import jsonschema  # noqa: PLC0415  # a good configuration never needs it
+    import jsonschema
 
     validator = jsonschema.Draft202012Validator(cast("dict[str, Json]", schema))
     for error in validator.iter_errors(cast("dict[str, Json]", value)):
@@ -76,33 +76,32 @@ def _none_fits(error: ValidationError, key: str) -> Problem:
     return Problem(key=key, what=what, fix=_doc(error.schema))
 
 
+BOUNDS = {
+    "minimum": "is too small; the least is",
+    "maximum": "is too large; the most is",
+    "exclusiveMinimum": "is too small; it must be more than",
+    "exclusiveMaximum": "is too large; it must be less than",
+    "minLength": "is too short; the fewest characters are",
+    "maxLength": "is too long; the most characters are",
+    "pattern": "does not match the pattern",
+    "const": "is not",
+}
+"""JSON Schema keyword → what is wrong with a value that breaks it, before the keyword's own value."""
+
+
 def _what(error: ValidationError) -> str:
-    found, wanted = error.instance, error.validator_value
+    found, wanted = _shown(error.instance), error.validator_value
     match error.validator:
         case "type":
             names = wanted if isinstance(wanted, list) else [wanted]
-            return f"{_shown(found)} is {_a(found)}; wanted is {' or '.join(TYPE_NAMES[name] for name in names)}."
+            return f"{found} is {_a(error.instance)}; wanted is {' or '.join(TYPE_NAMES[str(name)] for name in names)}."
         case "enum":
             choices = [str(choice) for choice in cast(Iterable[object], wanted)]
-            match = closest(str(found), choices)
+            match = closest(str(error.instance), choices)
             hint = f" Did you mean `{match}`?" if match else ""
-            return f"{_shown(found)} is not one of {', '.join(f'`{choice}`' for choice in choices)}.{hint}"
-        case "const":
-            return f"{_shown(found)} is not `{wanted}`."
-        case "minimum":
-            return f"{_shown(found)} is too small; the least is {wanted}."
-        case "maximum":
-            return f"{_shown(found)} is too large; the most is {wanted}."
-        case "exclusiveMinimum":
-            return f"{_shown(found)} is too small; it must be more than {wanted}."
-        case "exclusiveMaximum":
-            return f"{_shown(found)} is too large; it must be less than {wanted}."
-        case "minLength":
-            return "The text is empty." if not found else f"{_shown(found)} is shorter than {wanted} characters."
-        case "maxLength":
-            return f"{_shown(found)} is longer than {wanted} characters."
-        case "pattern":
-            return f"{_shown(found)} does not match the pattern {wanted}."
+            return f"{found} is not one of {', '.join(f'`{choice}`' for choice in choices)}.{hint}"
+        case str() as keyword if keyword in BOUNDS:
+            return f"{found} {BOUNDS[keyword]} {wanted}."
         case _:
             return f"{error.message}."
 

@@ -234,7 +234,7 @@ class Concat:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """One word, `prefix` + the newest complete checkpoint, when there is one to resume from; otherwise no word at all."""
+    """One word, `prefix` + the newest complete checkpoint, when there is one to resume from; otherwise no word."""
 
     prefix: str = ""
 
@@ -384,8 +384,8 @@ class EnvVar:
 class Program:
     """What to execute, blind to where.
 
-    Every step runs in one working directory. The backend lays the program's files out in it, links every input and every
-    output at its `path`, and binds the runtime variables; so configuration files can name them by relative path.
+    Every step runs in one working directory. The backend lays the program's files out in it, links every input and
+    every output at its `path`, and binds the runtime variables; so configuration files can name them by relative path.
     """
 
     steps: tuple[Step, ...]

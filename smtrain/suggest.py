@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 def closest(name: str, choices: Iterable[str]) -> str | None:
     """Returns the choice most like `name`, or None when none is."""
-    from difflib import get_close_matches  # noqa: PLC0415  # needed on errors only
+    from difflib import get_close_matches
 
     return next(iter(get_close_matches(name, list(choices), n=1, cutoff=0.6)), None)
 

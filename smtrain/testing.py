@@ -96,7 +96,7 @@ def check_backend(name: str, *, overrides: Sequence[str] = (), config_dir: str |
 
 
 def survives(program: Program, value: str) -> bool:
-    """Tells whether a text reaches the program intact: as (part of) a word, in its environment, or in one of its files."""
+    """Tells whether a text reaches the program intact: in a word, in its environment, or in one of its files."""
     words = [*(word for step in program.steps for word in step.argv), *(variable.value for variable in program.env)]
     texts = [*(text for word in words for text in _literals(word)), *(item.uri for item in program.inputs)]
     return any(value in text for text in texts) or any(value in _scalars(file) for file in program.files)
@@ -144,7 +144,7 @@ _PROBE = """
 import socket, sys, json
 def refuse(*_, **__): raise AssertionError("a compile opened a socket")
 socket.socket.connect = refuse
-from smtrain.passes.emit import render
+from smtrain.manifest import render
 from smtrain.testing import compile_overrides
 config_dir, words = json.loads(sys.argv[1])
 print(render(compile_overrides(words, config_dir=config_dir).manifest))

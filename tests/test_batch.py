@@ -1,11 +1,10 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from smtrain.batch import resolve
 from smtrain.errors import Problem
 from smtrain.spec import Batch
-
-import pytest
 
 
 @pytest.mark.parametrize(
@@ -41,16 +40,18 @@ def test_a_contradiction_shows_the_arithmetic_and_what_would_work() -> None:
 
 def test_an_indivisible_size_names_the_neighbours_and_the_nearest_micro_size() -> None:
     problem = resolve(
-        global_size=24, micro_size=4, accumulation=None, world_size=4, micro_key="trainer.args.per_device_train_batch_size"
+        global_size=24,
+        micro_size=4,
+        accumulation=None,
+        world_size=4,
+        micro_key="trainer.args.micro",
     )
     assert isinstance(problem, Problem)
-    assert problem.what == (
-        "global_batch_size 24 is not a multiple of trainer.args.per_device_train_batch_size 4 × 4 processes = 16."
-    )
+    assert problem.what == ("global_batch_size 24 is not a multiple of trainer.args.micro 4 × 4 processes = 16.")
     assert problem.fix.splitlines() == [
         "Say global_batch_size=16 or global_batch_size=32.",
         # 24 / 4 processes = 6 samples each: 3 is the divisor of 6 nearest to 4.
-        "Or keep global_batch_size=24 with trainer.args.per_device_train_batch_size=3 and gradient_accumulation_steps=2.",
+        "Or keep global_batch_size=24 with trainer.args.micro=3 and gradient_accumulation_steps=2.",
     ]
 
 

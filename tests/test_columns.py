@@ -407,6 +407,11 @@ def test_rows_that_train_but_are_odd_are_warnings(case: Case, says: str, tmp_pat
     assert says in problem.what
 
 
+def test_a_column_with_another_role_is_not_proposed(tmp_path: Path) -> None:
+    case = Case(({"question": "q", "text": "t"},), columns={"prompt": "query", "response": "question"})
+    assert [problem.fix for problem in verdict(case, tmp_path)] == ["Set data.columns.prompt=text (was query)."]
+
+
 def test_flaws_are_counted_and_the_first_row_is_named(tmp_path: Path) -> None:
     (problem,) = verdict(Case((ROW, {**ROW, "output": None}, ROW, {**ROW, "output": None})), tmp_path)
     assert problem.what.startswith("rows.jsonl line 2 and 1 more of the 4 rows looked at: no response")

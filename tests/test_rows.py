@@ -76,6 +76,7 @@ CASES: dict[str, Case] = {
     "objects_on_a_line": Case("jsonl", b'{"a": "x"} {"a": "y"}\n'),
     "carriage_returns": Case("jsonl", b'{"a": "x"}\r{"a": "y"}\r'),
     "crlf_and_blank_lines": Case("jsonl", b'\r\n{"a": "x"}\r\n\r\n \r\n{"a": "y"}\r\n'),
+    "blank_lines_between": Case("jsonl", b'{"a": "x"}\n\n\n \n{"a": "y"}'),
     "line_separator": Case("jsonl", '{"a": "x\u2028y"}\n'.encode()),
     "strings": Case("json", array("x", "y")),
     "string_lines": Case("jsonl", lines("x", "y"), "line 1: the row is a string, not an object (2 such lines in all)."),
@@ -298,6 +299,12 @@ def test_a_limit_bounds_the_rows_looked_at_and_not_the_count(suffix: str, tmp_pa
     sample = read(put(tmp_path, f"file.{suffix}", content), limit=7)
     assert (len(sample.rows), len(sample.places), sample.total, sample.complete) == (7, 7, 50, False)
     assert read(tmp_path / f"file.{suffix}", limit=None).complete
+
+
+@pytest.mark.parametrize("width", [1, 500])
+def test_blank_lines_between_rows_are_not_counted(width: int, tmp_path: Path) -> None:
+    row = lines({"a": "x" * width})
+    assert read(put(tmp_path, "x.jsonl", row + b"\n\n \r\n" + row + row), limit=1).total == 3
 
 
 @pytest.mark.parametrize("kind", ["parquet", "stream", "file"])

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path("examples/quickstart")  # from the root of the repository, where make runs it
 MODEL = Path(".demo/smollm2-135m-instruct")
 QUESTION = "Hello, who are you?"
 OVERRIDES = (
@@ -32,8 +32,8 @@ def python(script: str, *args: str | Path) -> tuple[str, ...]:
     return (sys.executable, str(HERE / script), *map(str, args))
 
 
-def output_of(argv: tuple[str, ...]) -> str:
-    """Runs a command, shows its errors, and returns what it printed.
+def output_of(*argv: str) -> str:
+    """Runs a command, and returns what it printed; its errors are shown.
 
     Raises:
       SystemExit: with the command's own exit code, when it fails.
@@ -45,25 +45,29 @@ def output_of(argv: tuple[str, ...]) -> str:
 
 
 def train() -> Path:
-    """Trains, and returns the run's folder."""
+    """Trains where everybody can watch, and returns the run's folder."""
     smtrain = str(Path(sys.executable).with_name("smtrain"))
-    argv = (smtrain, "--config-dir", str(HERE / "conf"), *OVERRIDES, "--json")
-    print(f"\n$ {shlex.join(('smtrain', *argv[1:]))}", flush=True)
-    last_line = output_of(argv).splitlines()[-1]
-    return Path(json.loads(last_line)["run_dir"])
+    words = ("--config-dir", str(HERE / "conf"), *OVERRIDES)
+    print(f"\n$ smtrain {shlex.join(words)}", flush=True)
+    code = subprocess.run((smtrain, *words), check=False).returncode
+    if code:
+        raise SystemExit(code)
+    # A run that succeeded is not run again: this only tells where it is.
+    return Path(json.loads(output_of(smtrain, *words, "--json").splitlines()[-1])["run_dir"])
 
 
 def main() -> None:
     """Prepares, asks, trains, asks again."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     subprocess.run(python("prepare_model.py", MODEL), check=True)
-    before = output_of(python("ask.py", MODEL, QUESTION))
+    before = output_of(*python("ask.py", MODEL, QUESTION))
     print(f"\nQuestion: {QUESTION}\nBefore:   {before}", flush=True)
 
     run = train()
-    after = output_of(python("ask.py", MODEL, QUESTION, run / "output"))
+    adapter = min((run / "output").rglob("adapter_config.json")).parent
+    after = output_of(*python("ask.py", MODEL, QUESTION, adapter))
     print(f"\nQuestion: {QUESTION}\nBefore:   {before}\nAfter:    {after}\n")
-    print(f"Adapter:    {run / 'output'}\nLoss curve: {run / 'loss.png'}\nMetrics:    {run / 'metrics.jsonl'}")
+    print(f"Adapter:    {adapter}\nLoss curve: {run / 'loss.png'}\nMetrics:    {run / 'metrics.jsonl'}")
     print(f"Bundle:     {run / 'bundle'}   what was executed, and nothing else")
 
 

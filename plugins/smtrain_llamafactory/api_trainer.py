@@ -20,6 +20,9 @@ class ApiTrainer:
 
     def check(self, job: Job, options: ModelOnlyOptions) -> Iterator[Problem]:
         """Yields what is wrong with the arguments."""
+        if options.engine != "hf":
+            yield Problem(key="trainer.engine", what="Engine v1 has no API server.", fix="Set trainer.engine=hf.")
+            return
         yield from model_only.check(job, options)
 
     def lower(self, job: Job, options: ModelOnlyOptions) -> Program:

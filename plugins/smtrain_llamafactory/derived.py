@@ -62,10 +62,12 @@ def model_arguments(job: Job, args: Mapping[str, object]) -> dict[str, Meaning]:
     model = job.run.model
     adapters = places.adapters(job, args)
     return {
-        "model_name_or_path": Meaning(means=model.path, spelled=places.model(job, args).spelled),
+        "model_name_or_path": Meaning(
+            means=places.same_place(args.get("model_name_or_path"), model.path), spelled=places.model(job, args).spelled
+        ),
         "model_revision": Meaning(means=model.revision or "main", spelled=model.revision, written=bool(model.revision)),
         "adapter_name_or_path": Meaning(
-            means=places.split(model.adapter) or None,
+            means=_same_places(args.get("adapter_name_or_path"), places.split(model.adapter)) or None,
             spelled=_joined(tuple(adapter.spelled for adapter in adapters), args.get("adapter_name_or_path")),
             written=bool(adapters),
         ),
@@ -117,9 +119,10 @@ def spelled(
 
 def _strategy_arguments(job: Job, args: Mapping[str, object]) -> dict[str, Meaning]:
     document = distributed.deepspeed_path(job)
+    literal, own = args.get("deepspeed"), job.run.strategy.document
     # accelerate's YAML names the document as well, so only other launchers leave its place to the user.
-    movable = document is not None and job.run.launcher.kind != "accelerate"
-    spelled: object = args["deepspeed"] if movable and places.is_relative(args.get("deepspeed")) else document
+    movable = own is not None and document is not None and job.run.launcher.kind != "accelerate"
+    spelled: object = literal if movable and places.same_place(literal, str(own)) == literal else document
     by_user = "fsdp" in args and distributed.is_fsdp(job)
     fsdp = {} if by_user else dict(distributed.hf_fsdp_arguments(job))
     return {
@@ -138,7 +141,7 @@ def _strategy_arguments(job: Job, args: Mapping[str, object]) -> dict[str, Meani
 def _dataset_dir(job: Job, args: Mapping[str, object]) -> Meaning:
     if dataset_info.is_remote(job):
         return _plain(job.run.data.dataset_info)
-    here = places.data_dir(args)
+    here = places.data_dir(job, args)
     return Meaning(means=here, spelled=here, written=here != places.DATA_DIR)
 
 
@@ -152,6 +155,13 @@ def _joined(items: tuple[str, ...], literal: object) -> object:
     if literal is not None and places.split(literal) == items:
         return literal
     return ",".join(items) or None
+
+
+def _same_places(literal: object, references: tuple[str, ...]) -> tuple[str, ...]:
+    literals = places.split(literal)
+    if len(literals) != len(references):
+        return references
+    return tuple(str(places.same_place(one, other)) for one, other in zip(literals, references, strict=True))
 
 
 def _plain(value: object) -> Meaning:

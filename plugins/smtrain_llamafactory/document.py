@@ -47,16 +47,9 @@ GROUPS = (
     Group(
         title="method",
         first=(
-            "stage",
-            "do_train",
-            "do_eval",
-            "do_predict",
-            "finetuning_type",
-            "lora_rank",
-            "lora_alpha",
-            "lora_dropout",
-        )
-        + ("lora_target", "pref_beta", "pref_loss", "deepspeed", "fsdp", "fsdp_config"),
+            *("stage", "do_train", "do_eval", "do_predict", "finetuning_type", "lora_rank", "lora_alpha"),
+            *("lora_dropout", "lora_target", "pref_beta", "pref_loss", "deepspeed", "fsdp", "fsdp_config"),
+        ),
         prefixes=(
             *("lora", "oft_", "freeze_", "galore_", "apollo_", "badam_", "pissa_", "pref_", "dpo_", "kto_", "ppo_"),
             *("simpo_", "ld_alpha", "ref_model", "reward_model", "use_", "asft_", "eaft_", "additional_target"),
@@ -66,16 +59,9 @@ GROUPS = (
     Group(
         title="dataset",
         first=(
-            "dataset",
-            "eval_dataset",
-            "dataset_dir",
-            "media_dir",
-            "template",
-            "cutoff_len",
-            "max_samples",
-            "packing",
-        )
-        + ("overwrite_cache", "preprocessing_num_workers", "dataloader_num_workers", "tokenized_path"),
+            *("dataset", "eval_dataset", "dataset_dir", "media_dir", "template", "cutoff_len", "max_samples"),
+            *("packing", "overwrite_cache", "preprocessing_num_workers", "dataloader_num_workers", "tokenized_path"),
+        ),
         prefixes=(
             *("preprocessing_", "dataloader_", "mix_strategy", "interleave_", "streaming", "buffer_size", "neat_"),
             *("train_on_prompt", "mask_history", "tool_format", "default_system", "enable_thinking", "data_"),
@@ -84,22 +70,28 @@ GROUPS = (
     ),
     Group(
         title="output",
-        first=("output_dir", "logging_steps", "save_steps", "plot_loss", "overwrite_output_dir", "save_only_model")
-        + ("report_to", "run_name"),
+        first=(
+            *("output_dir", "logging_steps", "save_steps", "plot_loss", "overwrite_output_dir", "save_only_model"),
+            *("report_to", "run_name"),
+        ),
         prefixes=("logging_", "save_", "log_", "push_to", "hub_", "profile"),
     ),
     Group(
         title="train",
-        first=("per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate", "num_train_epochs")
-        + ("max_steps", "lr_scheduler_type", "warmup_steps", "warmup_ratio", "bf16", "fp16", "pure_bf16", "use_cpu")
-        + ("seed", "ddp_timeout", "resume_from_checkpoint"),
+        first=(
+            *("per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate", "num_train_epochs"),
+            *("max_steps", "lr_scheduler_type", "warmup_steps", "warmup_ratio", "bf16", "fp16", "pure_bf16", "use_cpu"),
+            *("seed", "ddp_timeout", "resume_from_checkpoint"),
+        ),
     ),
     Group(
         title="eval",
         first=("val_size", "per_device_eval_batch_size", "eval_strategy", "eval_steps", "predict_with_generate"),
-        prefixes=("eval_", "compute_accuracy", "metric_for", "load_best", "greater_is", "early_stopping", "generation_")
-        + ("do_sample", "temperature", "top_", "num_beams", "max_length", "max_new", "repetition_", "length_penalty")
-        + ("skip_special",),
+        prefixes=(
+            *("eval_", "compute_accuracy", "metric_for", "load_best", "greater_is", "early_stopping", "generation_"),
+            *("do_sample", "temperature", "top_", "num_beams", "max_length", "max_new", "repetition_"),
+            *("length_penalty", "skip_special"),
+        ),
     ),
     Group(title="export", first=("export_dir", "export_size", "export_device"), prefixes=("export_",)),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from smtrain.plugin import Demands, Job, Output, OutputKind, Problem, Program, Run, RuntimeVar, Step
-from smtrain_llamafactory import arguments, derived, document, model_only, places, requirements
+from smtrain_llamafactory import arguments, derived, document, model_only, places, requirements, v1_engine
 from smtrain_llamafactory.options import ModelOnlyOptions
 
 FILE = "export.yaml"
@@ -21,6 +21,8 @@ class ExportTrainer:
 
     def check(self, job: Job, options: ModelOnlyOptions) -> Iterator[Problem]:
         """Yields every reason why LLaMA-Factory could not export."""
+        if options.engine == "v1":
+            return
         yield from model_only.check(job, options)
         if options.version not in arguments.KNOWN_VERSIONS:
             return
@@ -38,6 +40,8 @@ class ExportTrainer:
 
     def lower(self, job: Job, options: ModelOnlyOptions) -> Program:
         """Returns the program of one step."""
+        if options.engine == "v1":
+            return v1_engine.merge(job, options.version, options.args)
         args = _arguments(job, options)
         output = Output(name="export", path=places.normal(str(args["export_dir"])), kinds=(OutputKind.MODEL,))
         return Program(

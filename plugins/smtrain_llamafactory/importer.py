@@ -8,11 +8,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import cast
 
 from smtrain.plugin import Json, Problem, SmtrainError
-from smtrain_llamafactory import accelerate_import, arguments, derived, experiment, omegaconf_yaml, places, stages
+from smtrain_llamafactory import (
+    accelerate_import,
+    arguments,
+    derived,
+    experiment,
+    omegaconf_yaml,
+    places,
+    stages,
+    v1_import,
+)
 from smtrain_llamafactory.dataset_info import FILE_NAME, RESOLVED_ON_TARGET
 from smtrain_llamafactory.experiment import Experiment
 from smtrain_llamafactory.omegaconf_yaml import Document
@@ -31,6 +41,10 @@ _MODEL_SETTINGS = {
 _DEFAULTS: Mapping[str, Json] = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "seed": 42}
 """LLaMA-Factory's defaults of what smtrain always sets."""
 
+_MCORE_SIGNS = frozenset({"tensor_model_parallel_size", "pipeline_model_parallel_size", "expert_model_parallel_size"})
+"""Arguments that only the Megatron engine (USE_MCA) has."""
+
+_WRAPPED = "fsdp_transformer_layer_cls_to_wrap"
 _SETTING_OF = {"per_device_train_batch_size": "micro_batch_size"}
 
 
@@ -48,11 +62,14 @@ class Importer:
         Raises:
           SmtrainError: it is no configuration of LLaMA-Factory, or not one of this version.
         """
-        document = omegaconf_yaml.read(text, source)
+        document = _translated(omegaconf_yaml.read(text, source))
         if "distributed_type" in document.values:
             return experiment.render(accelerate_import.convert(document))
-        _refuse_strangers(document)
-        found = _Import(document=document, root=root)
+        if v1_import.recognises(document):
+            return experiment.render(v1_import.convert(document, root))
+        engine = "mcore" if _MCORE_SIGNS & document.values.keys() else "hf"
+        _refuse_strangers(document, checked=engine == "hf")
+        found = _Import(document=document, root=root, engine=engine)
         if "export_dir" in document.values:
             return experiment.render(found.without_training("lf_export"))
         if not _OF_TRAINING & document.values.keys():
@@ -60,14 +77,24 @@ class Importer:
         return experiment.render(found.training())
 
 
-def _refuse_strangers(document: Document) -> None:
+def _translated(document: Document) -> Document:
+    """Returns the document with what transformers 5 spells otherwise, and LLaMA-Factory's own examples still have."""
+    values = dict(document.values)
+    wrapped = values.pop(_WRAPPED, None)
+    if wrapped is None or "fsdp_config" in values:
+        return document
+    values["fsdp_config"] = {_WRAPPED.removeprefix("fsdp_"): list(places.split(wrapped))}
+    return replace(document, values=values)
+
+
+def _refuse_strangers(document: Document, *, checked: bool) -> None:
     """Raises when the document is not LLaMA-Factory's, or has arguments that its version does not know."""
     values = document.values
     if "model_name_or_path" not in values:
         what = "This is no configuration of LLaMA-Factory: it has no `model_name_or_path`."
         fix = "Training, export, inference and accelerate YAMLs can be imported."
         raise SmtrainError([document.problem("", what, fix)])
-    found = arguments.check(values, VERSION, prefix="")
+    found = arguments.check(values, VERSION, prefix="") if checked else ()
     located = [document.problem(problem.key.lstrip("."), problem.what, problem.fix) for problem in found]
     escapes = [
         document.problem(name, f"{value!r} is OmegaConf's sign for a missing value.", "Give the value.")
@@ -84,6 +111,7 @@ class _Import:
 
     document: Document
     root: Path
+    engine: str
     args: dict[str, Json] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
@@ -127,7 +155,11 @@ class _Import:
                 "data": data_choice,
             },
             settings=settings,
-            trainer={**({"omit_defaults": absent} if absent else {}), "args": self.args},  # type: ignore[dict-item]  # JSON
+            trainer={
+                **({"engine": self.engine} if self.engine != "hf" else {}),
+                **({"omit_defaults": cast("Json", absent)} if absent else {}),
+                "args": self.args,
+            },
         )
 
     def _model(self) -> dict[str, Json]:

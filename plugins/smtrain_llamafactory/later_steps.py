@@ -23,8 +23,9 @@ _OF_TRAINING_ALONE = frozenset(
     | {"packing", "neat_packing", "streaming", "predict_with_generate"}
 )
 
-_OF_THE_MODEL = ("resize_vocab", "add_tokens", "add_special_tokens", "new_special_tokens_config", "rope_scaling") + (
-    *("init_special_tokens", "use_fast_tokenizer", "split_special_tokens", "cache_dir", "mixture_of_depths"),
+_OF_THE_MODEL = (
+    *("resize_vocab", "add_tokens", "add_special_tokens", "new_special_tokens_config", "init_special_tokens"),
+    *("rope_scaling", "use_fast_tokenizer", "split_special_tokens", "cache_dir", "mixture_of_depths"),
 )
 """Arguments that decide the model's shape or tokenizer, which merging must share."""
 

@@ -85,6 +85,9 @@ class ModelOnlyOptions:
     """Work on a model without training: merging it, or serving it."""
 
     version: Version = "0.9.5"
+    engine: Annotated[
+        Literal["hf", "v1"], Meta(description="v1 merges with LLaMA-Factory's experimental engine (USE_V1).")
+    ] = "hf"
     args: Annotated[Arguments, Meta(description="LLaMA-Factory's own arguments, as in its YAML files.")] = field(
         default_factory=dict
     )

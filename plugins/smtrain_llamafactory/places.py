@@ -83,6 +83,19 @@ def place(name: str, reference: str, source: ModelSource, *, literal: object = N
     return Placed(spelled=spelled, input=placed)
 
 
+def same_place(literal: object, reference: str) -> object:
+    """Returns the user's own relative path if the reference ends in it, so that it names where that is linked.
+
+    Args:
+      literal: the argument as the user wrote it; relative to the working directory.
+      reference: the model or adapter; relative to the folder in which smtrain was started.
+    """
+    if not is_relative(literal):
+        return reference
+    tail = PurePosixPath(str(literal)).parts
+    return literal if PurePosixPath(reference).parts[-len(tail) :] == tail else reference
+
+
 def model(job: Job, args: Mapping[str, object]) -> Placed:
     """Returns where the model lies."""
     found, literal = job.model, args.get("model_name_or_path")
@@ -117,10 +130,13 @@ def output_dir(args: Mapping[str, object]) -> str:
     return str(value) if is_relative(value) else OUTPUT_DIR
 
 
-def data_dir(args: Mapping[str, object]) -> str:
-    """Returns the folder of the data, as the YAML spells it."""
-    value = args.get("dataset_dir")
-    return str(value) if is_relative(value) else DATA_DIR
+def data_dir(job: Job, args: Mapping[str, object]) -> str:
+    """Returns the folder of the data, as the YAML spells it: the user's, where it is that of the dataset_info.json."""
+    literal, own = args.get("dataset_dir"), job.run.data.dataset_info
+    if own is None or not is_relative(literal):
+        return DATA_DIR
+    folder = str(PurePosixPath(own).parent)
+    return str(literal) if same_place(literal, folder) == literal else DATA_DIR
 
 
 def split(value: object) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import cast
 
 from smtrain.plugin import (
     Demands,
+    EnvVar,
     Input,
     Job,
     Json,
@@ -35,6 +36,7 @@ from smtrain_llamafactory import (
     requirements,
     rules,
     stages,
+    v1_engine,
 )
 from smtrain_llamafactory.later_steps import LaterStep
 from smtrain_llamafactory.options import Arguments, LlamaFactoryOptions
@@ -47,6 +49,7 @@ EPOCHS = 3.0
 
 _TRAINING = ("-m", "llamafactory.launcher")
 _COMMANDS = (RuntimeVar.PYTHON, "-m", "llamafactory.cli")
+_MCORE_SWITCH = EnvVar(name="USE_MCA", value="1")
 _ACTIONS = ("do_train", "do_eval", "do_predict")
 _PPO_ALL_THE_SAME = "If the target's LLaMA-Factory was patched to run PPO: trainer.ppo_capable_environment=true."
 _PRECISIONS = {"bf16": "bf16", "pure_bf16": "bf16", "fp16": "fp16"}
@@ -62,7 +65,7 @@ class StageTrainer:
         args, prefix = options.args, "trainer.args"
         packing = args.get("packing")
         return Demands(
-            rows=self.stage.rows,
+            rows=None if options.engine == "v1" else self.stage.rows,
             micro_batch_size=_int(args, "per_device_train_batch_size"),
             micro_batch_key=f"{prefix}.per_device_train_batch_size",
             gradient_accumulation_steps=_int(args, "gradient_accumulation_steps"),
@@ -79,17 +82,21 @@ class StageTrainer:
         if options.engine != "hf":
             what = f"Engine `{options.engine}` is experimental; its arguments are passed on unchecked."
             yield warning("trainer.engine", what)
+        if options.engine == "v1":
+            yield from v1_engine.check(self.stage.name, options.args)
             return
         if options.version not in arguments.KNOWN_VERSIONS:
             known = ", ".join(arguments.KNOWN_VERSIONS)
             what = f"The arguments of LLaMA-Factory {options.version} are not known."
             yield Problem(key="trainer.version", what=what, fix=f"Choose one of: {known}.")
             return
-        yield from arguments.check(options.args, options.version)  # type: ignore[arg-type]  # composed from YAML: JSON
+        if options.engine == "hf":
+            yield from arguments.check(options.args, options.version)  # type: ignore[arg-type]  # composed from YAML
         meanings = derived.training_arguments(job, self.stage.name, options.args)
         yield from contradictions(options.args, meanings)
         trained = self._arguments(job, options)
-        yield from rules.check(_facts(job, self.stage, trained, options.version))
+        if options.engine == "hf":
+            yield from rules.check(_facts(job, self.stage, trained, options.version))
         yield from document.check(trained, _keys(options.args))
         yield from dataset_info.check(job)
         yield from _places(job, trained, options)
@@ -101,6 +108,8 @@ class StageTrainer:
 
     def lower(self, job: Job, options: LlamaFactoryOptions) -> Program:
         """Returns the program: the training, then the steps that follow it."""
+        if options.engine == "v1":
+            return v1_engine.train(job, self.stage.name, options.version, options.args)
         trained = self._arguments(job, options)
         later = later_steps.steps(job, self.stage, options, trained)
         train = Step(
@@ -114,10 +123,11 @@ class StageTrainer:
             steps=(train, *(_step(job, step) for step in later)),
             files=(
                 document.render(TRAIN_FILE, trained),
-                *dataset_info.files(job, places.data_dir(options.args)),
+                *dataset_info.files(job, places.data_dir(job, options.args)),
                 *_strategy_files(job, trained),
                 *(document.render(step.path, step.args) for step in later),
             ),
+            env=(_MCORE_SWITCH,) if options.engine == "mcore" else (),
             inputs=_inputs(job, options.args),
             outputs=(*_outputs(trained), *map(_output, later)),
             needs=requirements.needs(job, options.version, needed),
@@ -130,7 +140,7 @@ class StageTrainer:
         args = derived.spelled(meanings, options.args, omit=options.omit_defaults, version=options.version)
         if not any(action in args for action in _ACTIONS):
             args["do_train"] = True
-        return args
+        return dict(arguments.with_exact_integers(cast("Mapping[str, Json]", args), options.version))
 
 
 class Pretraining(StageTrainer):
@@ -219,7 +229,7 @@ def _outputs(trained: Mapping[str, object]) -> Iterator[Output]:
 def _inputs(job: Job, args: Arguments) -> tuple[Input, ...]:
     placed = (places.model(job, args), *places.adapters(job, args), *(other for _, other in places.others(args)))
     linked = tuple(item.input for item in placed if item.input is not None)
-    return (*linked, *dataset_info.inputs(job, places.data_dir(args)))
+    return (*linked, *dataset_info.inputs(job, places.data_dir(job, args)))
 
 
 def _strategy_files(job: Job, trained: Mapping[str, object]) -> Iterator[TextFile]:
@@ -242,7 +252,7 @@ def _places(job: Job, trained: Mapping[str, object], options: LlamaFactoryOption
         what = f"`{value}` is not a path inside the run's folder, where the results are written first."
         yield Problem(key=key, what=what, fix="Leave it out and set storage.output, which is a folder or an s3:// URI.")
         return
-    read = [item.path for item in _inputs(job, options.args)] + [places.data_dir(options.args), TRAIN_FILE]
+    read = [item.path for item in _inputs(job, options.args)] + [places.data_dir(job, options.args), TRAIN_FILE]
     for folder in [output.path for output in _outputs(trained)]:
         clash = next((path for path in read if places.overlap(path, folder)), None)
         if clash:

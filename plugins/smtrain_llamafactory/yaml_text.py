@@ -43,7 +43,7 @@ def flow(value: object) -> str:
     """Returns any value on one line, in YAML's flow style."""
     match value:
         case Mapping():
-            return "{" + ", ".join(f"{quoted(str(key))}: {flow(item)}" for key, item in value.items()) + "}"
+            return "{" + ", ".join(f"{flow(str(key))}: {flow(item)}" for key, item in value.items()) + "}"
         case str():
             return quoted(value) if re.search(r"[,\s]", value) else scalar(value)
         case Sequence():

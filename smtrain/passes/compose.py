@@ -1,7 +1,7 @@
 """Compose: overrides → one plain tree, and where each of its values was said. The only user of Hydra and OmegaConf.
 
-Hydra's own loader does the composing, one level below `hydra.compose`: that is where the defaults list, which the
-origins need, is to be had, and it spares composing Hydra's own node. A `key=value` for a key that no file mentions is let
+Hydra's own loader does the composing, one level below `hydra.compose`: that is where the defaults list is to be had,
+which the origins need, and it spares composing Hydra's own node. A `key=value` for a key that no file mentions is let
 through, since the next pass knows every legal key and answers better than "key is not in struct".
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -95,26 +95,31 @@ def compose(request: Request) -> Composed:
     return Composed(tree={}, unresolved={}, origins=Origins(), choices={}, problems=tuple(problems))
 
 
-def forced(overrides: Iterable[str], is_group: object) -> tuple[str, ...]:
+def forced(overrides: Iterable[str], is_group: Callable[[str], bool]) -> tuple[str, ...]:
     """Returns the overrides with `++` before each that sets a value, so that Hydra adds keys that no file mentions.
 
     Args:
       overrides: as typed.
-      is_group: callable telling whether a name is a config group.
+      is_group: function telling whether a name is a config group.
     """
     return tuple(_forced(text, is_group) for text in overrides)
 
 
-def group_test(request: Request) -> object:
-    """Returns a callable telling whether a name is a config group on this request's search path."""
-    return _loader(request).repository.group_exists
+def as_typed(text: str) -> str:
+    """Returns an override without the `++` that `forced` put before it."""
+    return text.removeprefix("++")
 
 
-def _forced(text: str, is_group: object) -> str:
+def group_test(request: Request) -> Callable[[str], bool]:
+    """Returns a function telling whether a name is a config group on this request's search path."""
+    return cast("Callable[[str], bool]", _loader(request).repository.group_exists)
+
+
+def _forced(text: str, is_group: Callable[[str], bool]) -> str:
     key, equals, _ = text.partition("=")
     if not equals or key[:1] in "+~" or "@" in key or "/" in key or key.startswith("hydra."):
         return text
-    if "." not in key and callable(is_group) and is_group(key):
+    if "." not in key and is_group(key):
         return text
     return f"++{text}"
 
@@ -147,7 +152,7 @@ def _missing_dirs(folders: Iterable[str]) -> Iterable[Problem]:
 
 def _compose_once(loader: ConfigLoaderImpl, config_name: str, overrides: tuple[str, ...]) -> Composed:
     ours = [text for text in overrides if not _is_hydras(text)]
-    parsed, repo = loader._parse_overrides_and_create_caching_repo(
+    parsed, repo = loader._parse_overrides_and_create_caching_repo(  # noqa: SLF001  # see the module docstring
         config_name, list(forced(ours, loader.repository.group_exists))
     )
     ConfigLoaderImpl.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=True)
@@ -155,8 +160,8 @@ def _compose_once(loader: ConfigLoaderImpl, config_name: str, overrides: tuple[s
     defaults = create_defaults_list(
         repo=repo, config_name=config_name, overrides_list=parsed, prepend_hydra=False, skip_missing=False
     )
-    config = loader._compose_config_from_defaults_list(defaults.defaults, repo)
-    ConfigLoaderImpl._apply_overrides_to_config(defaults.config_overrides, config)
+    config = loader._compose_config_from_defaults_list(defaults.defaults, repo)  # noqa: SLF001  # as above
+    ConfigLoaderImpl._apply_overrides_to_config(defaults.config_overrides, config)  # noqa: SLF001  # as above
     config.pop("hydra", None)
     tree, unresolved, problems = _resolve(config)
     typed = {_key(text): text for text in ours}
@@ -179,7 +184,7 @@ def _key(text: str) -> str:
     return text.partition("=")[0].lstrip("+~")
 
 
-class _Doubled(ValueError):
+class _DoubledError(ValueError):
     def __init__(self, override: Override, choices: tuple[str, ...]) -> None:
         super().__init__(override.input_line)
         self.override, self.choices = override, choices
@@ -193,7 +198,7 @@ def _reject_doubles(parsed: Iterable[Override], repo: IConfigRepository) -> None
         if override.package is None and "." not in key and repo.group_exists(override.key_or_group):
             first = chosen.setdefault(key, override)
             if first is not override:
-                raise _Doubled(override, (str(first.value()), str(override.value())))
+                raise _DoubledError(override, (str(first.value()), str(override.value())))
 
 
 def _files(defaults: Iterable[ResultDefault], repo: IConfigRepository) -> Iterable[ConfigFile]:
@@ -233,11 +238,11 @@ def _resolve(config: DictConfig) -> tuple[Mapping[str, Json], Mapping[str, str],
     raw = cast("dict[str, Json]", OmegaConf.to_container(config, resolve=False))
     written = {key: value for key, value in _leaves(raw, ()) if isinstance(value, str) and "${" in value}
     problems: list[Problem] = []
-    for key in written:
+    for key, text in written.items():
         try:
             OmegaConf.select(config, key, throw_on_resolution_failure=True)
         except OmegaConfBaseException as error:
-            problems.append(_interpolation_problem(key, written[key], error))
+            problems.append(_interpolation_problem(key, text, error))
             OmegaConf.update(config, key, None, force_add=True)
     tree = cast("dict[str, Json]", OmegaConf.to_container(config, resolve=True))
     return tree, written, tuple(problems)
@@ -273,7 +278,7 @@ def _explain(error: Exception, overrides: tuple[str, ...], loader: ConfigLoaderI
             return _bad_override(error, overrides)
         case MissingConfigException():
             return _missing_choice(error, overrides, loader)
-        case _Doubled():
+        case _DoubledError():
             return _doubled(error, overrides)
         case yaml.MarkedYAMLError():
             return _malformed(error), None
@@ -312,7 +317,7 @@ def _parent(error: MissingConfigException) -> Origin | None:
     return Origin(source=f"defaults list of `{named[1]}`") if named else None
 
 
-def _doubled(error: _Doubled, overrides: tuple[str, ...]) -> tuple[Problem, str | None]:
+def _doubled(error: _DoubledError, overrides: tuple[str, ...]) -> tuple[Problem, str | None]:
     key = error.override.key_or_group
     culprit = _typed(error.override.input_line or "", overrides)
     what = f"Chosen twice: {' and '.join(f'`{choice}`' for choice in error.choices)}."
@@ -345,7 +350,7 @@ def _other(error: Exception, overrides: tuple[str, ...]) -> tuple[Problem, str |
 
 
 def _typed(parsed: str, overrides: tuple[str, ...]) -> str | None:
-    return next((text for text in overrides if text == parsed or f"++{text}" == parsed), None)
+    return next((text for text in overrides if parsed in {text, f"++{text}"}), None)
 
 
 def _override(text: str | None) -> Origin | None:

@@ -21,4 +21,3 @@ def to_bundle(job: Job, program: Program, backend: Backend[object]) -> Bundle:
     """Returns the backend's bundle, carrying the warnings of every pass before it."""
     bundle = backend.lower(job, program, job.run.backend.options)
     return replace(bundle, warnings=(*job.warnings, *bundle.warnings))
-

@@ -57,8 +57,9 @@ def resolve(run: Run, demands: Demands) -> Resolved:
 
 def _batch(run: Run, demands: Demands, topology: Topology) -> tuple[Batch, tuple[Problem, ...]]:
     """Adds the batch up from the run's settings and the trainer's own spelling of them, which must not disagree."""
-    micro, micro_key, clash = _agreed("micro_batch_size", run.micro_batch_size, demands.micro_batch_size,
-                                      demands.micro_batch_key)
+    micro, micro_key, clash = _agreed(
+        "micro_batch_size", run.micro_batch_size, demands.micro_batch_size, demands.micro_batch_key
+    )
     steps, steps_key, clash_too = _agreed(
         "gradient_accumulation_steps",
         run.gradient_accumulation_steps,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from smtrain import runs, workload
 from smtrain.errors import ExitCode, fail
-from smtrain.passes.emit import Manifest
+from smtrain.manifest import Manifest
 from smtrain.progress import Observer
 from smtrain.spec import Exec, Receipt, State
 
@@ -49,9 +49,7 @@ def submit(
 
 def _hand_over(run_dir: Path, action: Exec, env: Mapping[str, str]) -> None:
     try:
-        done = subprocess.run(
-            action.argv, cwd=run_dir / "bundle", env=env, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(action.argv, cwd=run_dir / "bundle", env=env, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         what = f"There is no program `{action.argv[0]}` on this machine."
         raise fail(what, "Install it, or submit from where it is.", code=ExitCode.MISSING_HERE) from error

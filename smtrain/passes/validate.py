@@ -1,7 +1,7 @@
 """Validate: `Composed` → `Run`; every section against its typed class, all problems at once.
 
-The typed class decides whether a section is good, which is quick; the JSON Schema generated from it finds the words when
-it is not. Where keys are bad they are set aside and the rest is typed, so that later passes can add what they find.
+The typed class decides whether a section is good, which is quick; the JSON Schema generated from it finds the words
+when it is not. Bad keys are set aside and the rest is typed, so that later passes can add what they find.
 """
 
 from __future__ import annotations
@@ -75,9 +75,7 @@ def validate(composed: Composed, registry: Registry) -> Validated:
 SECTION_TYPES = tuple(schema.SECTIONS.items())
 
 
-def _run(
-    settings: sections.Settings, backend: Selected, trainer: Selected, typed: Mapping[str, object]
-) -> Run:
+def _run(settings: sections.Settings, backend: Selected, trainer: Selected, typed: Mapping[str, object]) -> Run:
     return Run(
         name=settings.name,
         backend=backend,

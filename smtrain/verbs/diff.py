@@ -10,7 +10,7 @@ from smtrain import runs
 from smtrain.command_line import CommandLine
 from smtrain.console import Console
 from smtrain.errors import ExitCode, fail
-from smtrain.passes.emit import MANIFEST, Manifest, read
+from smtrain.manifest import MANIFEST, Manifest, read
 from smtrain.spec import Json
 
 LARGEST_SHOWN = 1 << 20
@@ -41,7 +41,7 @@ def _bundle(text: str, runs_dir: Path) -> Path:
         if (folder / MANIFEST).is_file():
             return folder
     if path.exists():
-        raise fail(f"`{path}` holds no bundle.", "Give a run's folder, its bundle folder, or its id.")
+        raise fail(what=f"`{path}` holds no bundle.", fix="Give a run's folder, its bundle folder, or its id.")
     return runs.find(runs_dir, text) / "bundle"
 
 

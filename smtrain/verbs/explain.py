@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
-from smtrain import schema
+from smtrain import schema, sections
 from smtrain.command_line import CommandLine
 from smtrain.console import Console
 from smtrain.errors import ExitCode, SmtrainError, fail
@@ -37,7 +37,7 @@ def explain(line: CommandLine, console: Console) -> ExitCode:
     """Explains one key, or lists the keys of a section."""
     registry = Registry()
     if not line.operands:
-        raise fail("Which key?", "For example: smtrain explain trainer.args.learning_rate trainer=lf_sft")
+        raise fail(what="Which key?", fix="For example: smtrain explain trainer.args.learning_rate trainer=lf_sft")
     composed = compose(replace(line.composable, search_paths=registry.config_paths))
     errors = [problem for problem in composed.problems if problem.is_error]
     if errors:
@@ -51,7 +51,7 @@ def explain(line: CommandLine, console: Console) -> ExitCode:
 
 def _schema(composed: Composed, registry: Registry) -> Mapping[str, Json]:
     """Returns the schema of this very configuration, with its plugins' sections in place."""
-    root = schema.of_type(schema.sections.Settings)
+    root = schema.of_type(sections.Settings)
     properties = cast("dict[str, Json]", root["properties"])
     properties |= {name: cast("Json", schema.of_type(kind)) for name, kind in schema.SECTIONS.items()}
     for section, specs in (("backend", registry.backends), ("trainer", registry.trainers)):
@@ -67,7 +67,7 @@ def _explanation(key: str, composed: Composed, root: Mapping[str, Json]) -> Expl
     value, is_set = _value(key, composed.tree)
     if found is None and not is_set:
         known = sorted(_keys(root, "", depth=3))
-        raise fail(f"There is no key `{key}`.", _hint(key, known), key=key)
+        raise fail(what=f"There is no key `{key}`.", fix=_hint(key, known), key=key)
     described = found or {}
     origin = composed.origins.of(key) if is_set else None
     return Explanation(

@@ -66,7 +66,7 @@ def _run(line: CommandLine) -> tuple[Path, Receipt, Backend[object]]:
     run_dir = runs.find(Path(options.runs_dir), options.id)
     receipt = runs.read_receipt(run_dir)
     if receipt is None:
-        raise fail(f"`{run_dir.name}` was planned and never launched.", f"Launch it: smtrain submit {run_dir}")
+        raise fail(what=f"`{run_dir.name}` was planned and never launched.", fix=f"Launch it: smtrain submit {run_dir}")
     return run_dir, receipt, Registry().backend(receipt.backend)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from hydra import version as hydra_version
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
@@ -17,14 +19,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 
-from smtrain.verbs.sweep import Point
 from smtrain.command_line import CommandLine
 from smtrain.completion import without_verb
 from smtrain.console import Console
-from smtrain.errors import ExitCode, SmtrainError, fail
-from smtrain.passes.compose import MAIN_CONFIG, Request, forced, group_test
+from smtrain.errors import ExitCode, Problem, SmtrainError, fail
+from smtrain.passes.compose import MAIN_CONFIG, Request, as_typed, forced, group_test
 from smtrain.pipeline import compile_run
 from smtrain.registry import Registry
+from smtrain.verbs.sweep import Point
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -66,7 +68,7 @@ def _complete(hydra: Hydra, request: Request) -> ExitCode:
         return ExitCode.DONE
     line, verbs = without_verb(os.environ.get("COMP_LINE", ""))
     if verbs:
-        print(" ".join(verbs), end=" ")
+        sys.stdout.write(f"{' '.join(verbs)} ")
     if line:
         os.environ["COMP_LINE"] = line
         hydra.shell_completion(config_name=request.config_name, overrides=list(request.overrides))
@@ -75,6 +77,7 @@ def _complete(hydra: Hydra, request: Request) -> ExitCode:
 
 @contextlib.contextmanager
 def _hydra(request: Request) -> Iterator[Hydra]:
+    hydra_version.setbase("1.3")
     path = create_config_search_path(MAIN_CONFIG)
     for folder in request.config_dirs:
         path.prepend("command-line", f"file://{os.path.abspath(folder)}", anchor=SearchPathQuery(provider="schema"))  # noqa: PTH100  # a URL is made of it
@@ -88,23 +91,46 @@ def _hydra(request: Request) -> Iterator[Hydra]:
 
 def _sweep(hydra: Hydra, request: Request, overrides: list[str], console: Console) -> ExitCode:
     """Runs a sweep; the points of a grid are all compiled before the first is launched."""
+    problems: list[Problem] = []
     for point in _grid(hydra, request, overrides):
         try:
-            compile_run(replace(request, overrides=tuple(point)), Registry())
+            compile_run(replace(request, overrides=point.overrides), Registry())
         except SmtrainError as error:
-            named = f"in {', '.join(text.lstrip('+') for text in point)}"
-            raise SmtrainError(replace(problem, what=f"{problem.what} ({named})") for problem in error.problems) from error
-    hydra.multirun(config_name=request.config_name, task_function=Point(request, as_json=console.as_json), overrides=overrides)
+            problems += [point.named(problem) for problem in error.problems if problem.is_error]
+    if problems:
+        raise SmtrainError(problems)
+    hydra.multirun(
+        config_name=request.config_name, task_function=Point(request, as_json=console.as_json), overrides=overrides
+    )
     return ExitCode.DONE
 
 
-def _grid(hydra: Hydra, request: Request, overrides: list[str]) -> list[list[str]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _GridPoint:
+    overrides: tuple[str, ...]
+    varied: tuple[str, ...]
+
+    def named(self, problem: Problem) -> Problem:
+        """Returns the problem, saying at which point of the sweep it is."""
+        return replace(problem, what=f"{problem.what} (At {', '.join(self.varied)}.)")
+
+
+def _grid(hydra: Hydra, request: Request, overrides: list[str]) -> list[_GridPoint]:
     """Returns the points of a grid sweep; none where an optimising sweeper chooses them as it goes."""
-    loader = hydra.config_loader
     config = hydra.compose_config(
         config_name=request.config_name, overrides=overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False
     )
     if not str(config.hydra.sweeper._target_).endswith("BasicSweeper"):
         return []
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(config.hydra.overrides.task))
-    return [point for batch in BasicSweeper.split_arguments(parsed, None) for point in batch]
+    parser = OverridesParser.create(config_loader=hydra.config_loader)
+    fixed = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    parsed = parser.parse_overrides([*fixed, *config.hydra.overrides.task])
+    varied = {override.get_key_element() for override in parsed if override.is_sweep_override()}
+    return [
+        _GridPoint(
+            overrides=tuple(map(as_typed, point)),
+            varied=tuple(as_typed(text) for text in point if text.partition("=")[0] in varied),
+        )
+        for batch in BasicSweeper.split_arguments(parsed, None)
+        for point in batch
+    ]

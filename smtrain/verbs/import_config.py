@@ -15,11 +15,13 @@ def import_config(line: CommandLine, console: Console) -> ExitCode:
     options = line.options
     path = Path(options.file)
     if not path.is_file():
-        raise fail(f"There is no file `{path}`.", "Give the other tool's configuration file.")
+        raise fail(what=f"There is no file `{path}`.", fix="Give the other tool's configuration file.")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise fail(f"`{path}` is not UTF-8 text: {error}.", "Give the other tool's configuration file.") from error
+        raise fail(
+            what=f"`{path}` is not UTF-8 text: {error}.", fix="Give the other tool's configuration file."
+        ) from error
     config = Registry().importer(options.tool).convert(text, source=str(path), root=Path(options.root))
     if options.output:
         Path(options.output).parent.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,8 @@ from smtrain.console import Console
 from smtrain.console_view import view
 from smtrain.errors import ExitCode
 from smtrain.hookspecs import Event
+from smtrain.manifest import Manifest, read
 from smtrain.passes.compose import Request
-from smtrain.passes.emit import Manifest, read
 from smtrain.passes.submit import submit as submit_bundle
 from smtrain.pipeline import Compiled, compile_run, write
 from smtrain.registry import Registry
@@ -105,8 +105,7 @@ def _results(run_dir: Path, receipt: Receipt) -> Iterator[tuple[str, str]]:
     if receipt.state is State.FAILED:
         state += f": step `{receipt.step}` ended with exit code {receipt.exit_code}"
     yield "state", state
-    for name, path in _outputs(run_dir):
-        yield name, path
+    yield from _outputs(run_dir)
 
 
 def _outputs(run_dir: Path) -> Iterator[tuple[str, str]]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 
 from smtrain import runs
-from smtrain.verbs.run import compile_and_launch
 from smtrain.console import Console
 from smtrain.errors import ExitCode, fail
-from smtrain.passes.compose import Request
+from smtrain.passes.compose import Request, as_typed
 from smtrain.registry import Registry
 from smtrain.spec import State
+from smtrain.verbs.run import compile_and_launch
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -37,7 +37,7 @@ class Point:
         Raises:
           SmtrainError: the run failed, or it never reported the metric that a sweeper waits for.
         """
-        overrides = tuple(str(text) for text in HydraConfig.get().overrides.task)
+        overrides = tuple(as_typed(str(text)) for text in HydraConfig.get().overrides.task)
         console = Console(as_json=self.as_json)
         compiled, receipt = compile_and_launch(replace(self.request, overrides=overrides), Registry(), console)
         console.result({**runs.as_json(receipt), "run_dir": str(compiled.run_dir), "overrides": list(overrides)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import os
 import socket
 import subprocess
@@ -50,7 +50,7 @@ def _download(folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def with_llamafactory() -> Runner:
     """Runs a Python script in a process that may import LLaMA-Factory, which takes seconds and much memory."""
-    if importlib.util.find_spec("llamafactory") is None:
+    if not any(importlib.metadata.distributions(name="llamafactory")):
         pytest.skip("LLaMA-Factory is not installed here")
 
     def run(script: Path, *, stdin: str = "", distributed: bool = False) -> subprocess.CompletedProcess[str]:

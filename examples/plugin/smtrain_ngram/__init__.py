@@ -1,0 +1,1 @@
+"""A trainer and a backend for smtrain, small enough to start from."""
