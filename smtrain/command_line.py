@@ -78,7 +78,7 @@ def _compiling(verb: str, rest: list[str]) -> CommandLine:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask before spending money")
     parser.add_argument("--detach", "-d", action="store_true", help="return once the run has started")
-    flags = parser.parse_args(rest)
+    flags = parser.parse_intermixed_args(rest)
     overrides = list(flags.overrides)
     operands = (overrides.pop(0),) if verb == "explain" and overrides and "=" not in overrides[0] else ()
     request = Request(

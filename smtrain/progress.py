@@ -117,6 +117,21 @@ class Follower:
         return piece
 
 
+def as_json(fields: Progress) -> dict[str, Json]:
+    """Returns the description of a progress file as JSON."""
+    return {"path": fields.path, "step": fields.step, "total": fields.total, "metrics": dict(fields.metrics)}
+
+
+def from_json(document: Json) -> Progress | None:
+    """Returns the description that `as_json` wrote; None for anything else."""
+    match document:
+        case {"path": str(path), "step": str(step), "total": str(total), "metrics": dict(metrics)}:
+            named = {name: str(field) for name, field in metrics.items()}
+            return Progress(path=path, step=step, total=total, metrics=named)
+        case _:
+            return None
+
+
 def read(path: Path) -> Iterator[dict[str, Json]]:
     """Yields the rows of a metrics file."""
     if not path.exists():

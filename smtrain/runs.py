@@ -23,7 +23,8 @@ from typing import Any
 from smtrain import process_tree, progress
 from smtrain.errors import fail
 from smtrain.process_tree import Process
-from smtrain.spec import Json, Receipt, State
+from smtrain.spec import Json, Progress, Receipt, State
+from smtrain.tail import Tail
 
 LOG = "logs/workload.log"
 METRICS = "metrics.jsonl"
@@ -174,6 +175,7 @@ def current(run_dir: Path, receipt: Receipt) -> Receipt:
     if now.state is State.RUNNING:
         code = exit_code(run_dir)
         now = lost(run_dir, now) if code is None else ended(run_dir, now, code)
+        _collect_metrics(run_dir)
         write_receipt(run_dir, now)
     return now
 
@@ -216,17 +218,40 @@ def begin(run_dir: Path) -> None:
         (run_dir / name).unlink(missing_ok=True)
 
 
-def remember(run_dir: Path, leader: Process) -> None:
-    """Writes down which process runs the workload."""
-    write_json(run_dir / _WORKLOAD, {"pid": leader.pid, "started": leader.started})
+def remember(run_dir: Path, leader: Process, fields: Progress | None = None) -> None:
+    """Writes down which process runs the workload, and where the program reports its progress."""
+    document: dict[str, Json] = {"pid": leader.pid, "started": leader.started}
+    write_json(run_dir / _WORKLOAD, document | ({"progress": progress.as_json(fields)} if fields else {}))
+
+
+def progress_file(run_dir: Path, fields: Progress) -> Path:
+    """Returns the path of the file in which the program reports its progress."""
+    return run_dir / "work" / fields.path
+
+
+def _collect_metrics(run_dir: Path) -> None:
+    """Writes the metrics of a run whose watcher was gone before its end."""
+    fields = progress.from_json(_workload(run_dir).get("progress"))
+    if fields is not None:
+        follower = progress.Follower(progress_file(run_dir, fields), fields)
+        follower.poll()
+        follower.metrics.write(run_dir / METRICS)
+
+
+def _workload(run_dir: Path) -> dict[str, Json]:
+    try:
+        document = json.loads((run_dir / _WORKLOAD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _leader(run_dir: Path) -> Process | None:
-    try:
-        fields = json.loads((run_dir / _WORKLOAD).read_text(encoding="utf-8"))
-        return Process(int(fields["pid"]), int(fields["started"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    match _workload(run_dir):
+        case {"pid": int(pid), "started": int(started)}:
+            return Process(pid, started)
+        case _:
+            return None
 
 
 def _open_lock(run_dir: Path) -> int:
@@ -277,12 +302,12 @@ def stop(run_dir: Path, receipt: Receipt) -> Receipt:
 
 def log_lines(run_dir: Path, *, follow: bool) -> Iterator[str]:
     """Yields the lines of a run's log; with `follow`, those to come, until the run ends."""
-    tail = Tail(run_dir / LOG)
+    growing = Tail(run_dir / LOG)
     while follow and is_running(run_dir):
-        yield from tail.poll()
+        yield from growing.poll()
         time.sleep(_POLL_S)
-    yield from tail.poll()
-    yield from tail.close()
+    yield from growing.poll()
+    yield from growing.close()
 
 
 def tail(run_dir: Path, count: int = 20) -> tuple[str, ...]:
@@ -296,32 +321,3 @@ def final_metric(run_dir: Path, name: str) -> float | None:
     if not values:
         return None
     return float(values[-1]) if isinstance(values[-1], int | float) else math.nan
-
-
-class Tail:
-    """Reads a growing file of lines."""
-
-    def __init__(self, path: Path) -> None:
-        """Starts at the beginning of the file, which may not be there yet."""
-        self._path = path
-        self._offset = 0
-        self._rest = b""
-
-    def poll(self) -> Iterator[str]:
-        """Yields the lines that were completed since the last time."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                piece = file.read()
-        except FileNotFoundError:
-            return
-        self._offset += len(piece)
-        *lines, self._rest = (self._rest + piece).split(b"\n")
-        for line in lines:
-            yield line.decode("utf-8", errors="replace")
-
-    def close(self) -> Iterator[str]:
-        """Yields what stands after the last line's end."""
-        if self._rest:
-            yield self._rest.decode("utf-8", errors="replace")
-        self._rest = b""

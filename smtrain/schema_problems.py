@@ -10,6 +10,7 @@ from smtrain.suggest import closest, did_you_mean
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
+    from jsonschema.protocols import Validator
 
     from smtrain.spec import Json
 
@@ -32,11 +33,20 @@ def problems(value: Json, schema: Mapping[str, Json], *, prefix: str) -> Iterato
       schema: its JSON Schema.
       prefix: dotted path of the section, "" for the root.
     """
-    import jsonschema
-
-    validator = jsonschema.Draft202012Validator(cast("dict[str, Json]", schema))
-    for error in validator.iter_errors(cast("dict[str, Json]", value)):
+    for error in validator(schema).iter_errors(cast("dict[str, Json]", value)):
         yield from _explain(error, prefix)
+
+
+def validator(schema: Mapping[str, Json]) -> Validator:
+    """Returns a validator that, unlike JSON Schema and like the typed classes, takes 1.0 for no whole number."""
+    import jsonschema  # a good configuration never needs it
+
+    kind = jsonschema.Draft202012Validator
+    checker = kind.TYPE_CHECKER.redefine(
+        "integer", lambda _, found: isinstance(found, int) and not isinstance(found, bool)
+    )
+    strict = jsonschema.validators.extend(kind, type_checker=checker)
+    return strict(cast("dict[str, Json]", schema))
 
 
 def _explain(error: ValidationError, prefix: str) -> Iterator[Problem]:

@@ -102,6 +102,6 @@ _BASH_OWN = frozenset(
 def _upper(name: str) -> str:
     """Different names give different results: what the readable form loses, a digest tells apart."""
     readable = re.sub(r"[^A-Za-z0-9]", "_", name).upper()
-    if re.fullmatch(r"[a-z0-9_]+", name):
+    if re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         return readable
     return f"{readable}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"

@@ -7,9 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -17,11 +16,11 @@ from smtrain import loss_curve, process_tree, runs
 from smtrain.agent import log_lines
 from smtrain.errors import ExitCode, fail
 from smtrain.process_tree import Process
-from smtrain.progress import Follower, Observer
+from smtrain.progress import Observer
 from smtrain.spec import Exec, Progress, Receipt
+from smtrain.watching import Careful, View
 
 _POLL_S = 0.1
-_METRICS_EVERY_S = 5.0
 _LOGGER_TIMEOUT_S = 5.0
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -82,7 +81,7 @@ def supervise(
     started: Callable[[], None] = lambda: None,
 ) -> Receipt:
     """Does what `launch` says, in this process; `started` is called once the workload goes."""
-    careful = _Careful(observer)
+    careful = Careful(observer)
     with runs.holding(run_dir) as lock:
         runs.begin(run_dir)
 
@@ -129,109 +128,56 @@ def run(
     Raises:
       SmtrainError: there is no such command.
     """
-    with _logger(_fresh_log(run_dir)) as sink, _Signals(run_dir) as signals:
-        try:
-            child = subprocess.Popen(
-                argv,
-                cwd=run_dir / "bundle",
-                env={**env, process_tree.MARK: str(run_dir)},
-                stdin=subprocess.DEVNULL,
-                stdout=sink.stdin,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=inherited,
-            )
-        except FileNotFoundError as error:
-            what = f"There is no program `{argv[0]}` on this machine."
-            raise fail(what, "Install it.", code=ExitCode.MISSING_HERE) from error
-        _close(sink)
+    with _logger(_fresh_log(run_dir)) as logger, _Signals(run_dir) as signals:
+        child = _start(run_dir, argv, env=env, output=logger, inherited=inherited)
         leader = process_tree.process(child.pid)
         if leader:
-            runs.remember(run_dir, leader)
+            runs.remember(run_dir, leader, progress)
             signals.go_to(leader)
         started()
-        view = _View(run_dir, observer, progress)
+        view = View(run_dir, observer, progress)
         announced = False
-        while True:
+        while child.returncode is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(_POLL_S)
             view.poll()
             if signals.received and not announced:
                 announced = True
                 observer.line("smtrain: asked the run to end; it may be saving. Ask again to kill it.")
-            if child.returncode is not None:
-                break
         # torchrun's workers, for one, outlive it when it is killed.
         process_tree.end(run_dir, grace_s=runs.LEFTOVER_GRACE_S)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            sink.wait(_LOGGER_TIMEOUT_S)
+            logger.wait(_LOGGER_TIMEOUT_S)
         view.close()
     code = child.returncode
     return Ended(exit_code=code if code >= 0 else 128 - code, interrupted=bool(signals.received))
 
 
-class _Careful:
-    """An observer that may lose its reader, as in `smtrain … | head`; the run goes on without it."""
-
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
-        self._gone = False
-
-    def line(self, text: str) -> None:
-        self._tell(lambda: self._observer.line(text))
-
-    def progress(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
-        self._tell(lambda: self._observer.progress(step, total, metrics))
-
-    def _tell(self, what: Callable[[], None]) -> None:
-        if self._gone:
-            return
-        try:
-            what()
-        except OSError:
-            self._gone = True
-
-
-@dataclass(slots=True)
-class _View:
-    """Shows a workload's lines and progress to an observer, and keeps the metrics."""
-
-    run_dir: Path
-    observer: Observer
-    fields: Progress | None
-    _tail: runs.Tail = field(init=False)
-    _follower: Follower | None = field(init=False, default=None)
-    _written: float = field(init=False, default=0.0)
-    _dirty: bool = field(init=False, default=False)
-
-    def __post_init__(self) -> None:
-        self._tail = runs.Tail(self.run_dir / runs.LOG)
-        if self.fields is not None:
-            self._follower = Follower(self.run_dir / "work" / self.fields.path, self.fields)
-            # What an earlier try recorded counts as metrics, not as progress.
-            self._follower.poll()
-
-    def poll(self) -> None:
-        for line in self._tail.poll():
-            self.observer.line(line)
-        if self._follower is None:
-            return
-        for record in self._follower.poll():
-            self.observer.progress(record.step, record.total, record.metrics)
-            self._dirty = True
-        if self._dirty and time.monotonic() - self._written >= _METRICS_EVERY_S:
-            self._write()
-
-    def close(self) -> None:
-        self.poll()
-        for line in self._tail.close():
-            self.observer.line(line)
-        self._write()
-
-    def _write(self) -> None:
-        if self._follower is not None:
-            self._follower.metrics.write(self.run_dir / runs.METRICS)
-        self._written, self._dirty = time.monotonic(), False
+def _start(
+    run_dir: Path,
+    argv: tuple[str, ...],
+    *,
+    env: Mapping[str, str],
+    output: subprocess.Popen[bytes],
+    inherited: tuple[int, ...],
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            argv,
+            cwd=run_dir / "bundle",
+            env={**env, process_tree.MARK: str(run_dir)},
+            stdin=subprocess.DEVNULL,
+            stdout=output.stdin,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=inherited,
+        )
+    except FileNotFoundError as error:
+        what = f"There is no program `{argv[0]}` on this machine."
+        raise fail(what, "Install it.", code=ExitCode.MISSING_HERE) from error
+    finally:
+        # The workload holds the other end now, and the logger ends with the last who does.
+        _close(output)
 
 
 class _Signals:
@@ -285,9 +231,15 @@ def _fresh_log(run_dir: Path) -> Path:
 
 @contextlib.contextmanager
 def _logger(log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    # By its path and isolated: it starts in the time of a bare interpreter.
-    words = (sys.executable, "-I", "-S", str(Path(log_lines.__file__)), str(log))
-    logger = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
+    # By its path and isolated: it starts in the time of a bare interpreter. It holds none of this process's files, for
+    # whose end somebody else may wait.
+    logger = subprocess.Popen(
+        (sys.executable, "-I", "-S", str(Path(log_lines.__file__)), str(log)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
         yield logger
     finally:

@@ -12,14 +12,12 @@ from smtrain.sections import Compute, Data, Launcher, Model, Storage, Strategy
 from smtrain.spec import (
     Batch,
     Bundle,
-    Concat,
     Job,
     LocalFile,
     ModelSource,
     Output,
     OutputKind,
     Program,
-    Resume,
     ResolvedModel,
     Run,
     RuntimeVar,
@@ -128,5 +126,3 @@ def seen(run_dir: Path, name: str = "seen.json") -> dict[str, object]:
     document = json.loads((run_dir / "work" / name).read_text())
     assert isinstance(document, dict)
     return document
-
-

@@ -55,7 +55,7 @@ def _example(sdist: Path, name: str, args: dict[str, Json], known: dict[str, dic
 
 
 def _dataset(name: str, role: str, known: dict[str, dict[str, Json]]) -> Dataset:
-    entry = known[name]
+    entry = known.get(name, {})  # some examples name data sets that nobody else has
     columns = entry.get("columns", {})
     return Dataset(
         name=name,

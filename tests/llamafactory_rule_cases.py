@@ -942,7 +942,7 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         rule="best_model",
-        bad={**EVALUATED, "load_best_model_at_end": True, "save_steps": 15, "eval_steps": 0.5},
+        bad={**EVALUATED, "load_best_model_at_end": True, "save_steps": 15, "eval_steps": 0.7},
         good={**EVALUATED, "load_best_model_at_end": True, "save_steps": 0.3, "eval_steps": 0.1},
         key="save_steps",
         says="no multiple",

@@ -9,14 +9,16 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from smtrain.columns import check, drop_absent_optional, effective_columns, effective_tags
+from smtrain.datasets import find
 from smtrain.errors import Problem
 from smtrain.rows import Sample, read
+from smtrain.sections import Data
 from smtrain.spec import Dataset, Json, RowShape
 
 SFT, DPO, KTO, PT, PROMPT = (
@@ -62,12 +64,13 @@ class Case:
     tags: Mapping[str, str] = field(default_factory=dict)
     ranking: bool = False
     warns: bool = False
+    origin: str = "data"
 
     def dataset(self) -> Dataset:
         return Dataset(
             name="rows",
             role="train",
-            key="data",
+            key=self.origin,
             source="file",
             location="rows.jsonl",
             format=self.format,
@@ -106,6 +109,10 @@ CASES: dict[str, Case] = {
         "no column `system`",
         "data.columns.system",
         columns={"prompt": "instruction", "response": "output", "system": "system"},
+    ),
+    "alpaca_own_entry": Case((ROW,), origin="data.names"),
+    "alpaca_own_entry_without_input": Case(
+        ({"instruction": "say x", "output": "x"},), "no column `input`", "data.names", origin="data.names"
     ),
     "alpaca_history": Case(
         ({**ROW, "past": [["q", "a"]]}, {**ROW, "past": []}, {**ROW, "past": None}),
@@ -385,6 +392,88 @@ def test_the_real_converters_agree_with_every_verdict(tmp_path: Path) -> None:
 )
 def test_the_fix_is_the_setting_itself(name: str, fix: str, tmp_path: Path) -> None:
     assert [problem.fix for problem in verdict(CASES[name], tmp_path)] == [fix]
+
+
+QA = ({"question": "q", "answer": "a"},)
+ENTRY = "In the entry `rows` of the dataset_info.json, set"
+
+
+@pytest.mark.parametrize(
+    ("case", "fix"),
+    [
+        (
+            Case(QA, columns={"prompt": "query", "response": "answer"}),
+            f"{ENTRY} columns.prompt to `question` (was query).",
+        ),
+        (Case(QA), f"{ENTRY} columns.prompt to `question` and columns.response to `answer`."),
+        (
+            Case(({"instruction": "q", "output": "a"},)),
+            f"{ENTRY} columns.prompt to `instruction` and columns.response to `output`.",
+        ),
+        (Case(({"a": "b"},)), "Name the columns with columns in the entry `rows` of the dataset_info.json."),
+        (
+            Case(({"a": "b"},), columns={"prompt": "q", "response": "a"}),
+            "Name one of these columns with columns in the entry `rows` of the dataset_info.json.",
+        ),
+        (Case(({"q": "b"},), columns={"prompt": "q"}), f"{ENTRY} columns.response to `COLUMN`."),
+        (
+            Case((CHOICE,), shape=DPO, columns=PAIR),
+            (
+                f"{ENTRY} ranking to `true`, columns.chosen to `chosen` and columns.rejected to `rejected`, "
+                "or as the rows call these columns."
+            ),
+        ),
+        (
+            Case((CHOICE,), ranking=True, columns={**PAIR, "response": "chosen"}),
+            f"{ENTRY} ranking to `false`, or choose a trainer of preferences.",
+        ),
+        (
+            Case(({**ROW, "label": True},), columns=MARKED),
+            "Remove columns.kto_tag in the entry `rows` of the dataset_info.json, or choose a trainer of feedback.",
+        ),
+        (
+            Case((TALK,), format="sharegpt", columns={"messages": "conversations", "prompt": "p"}),
+            "Remove columns.prompt in the entry `rows` of the dataset_info.json.",
+        ),
+        (
+            Case(({"conversations": said(("user", "q"), ("assistant", "a"))},), format="sharegpt"),
+            (
+                f"{ENTRY} tags.role_tag to `role`, tags.content_tag to `content`, tags.user_tag to `user`, "
+                "tags.assistant_tag to `assistant`, tags.observation_tag to `tool` and tags.system_tag to `system`."
+            ),
+        ),
+        (
+            Case(({"conversations": [{"who": "user", "value": "q"}]},), format="sharegpt"),
+            "The messages have `who`, `value`; name them with tags in the entry `rows` of the dataset_info.json.",
+        ),
+    ],
+)
+@pytest.mark.parametrize("origin", ["data.names", "data.eval_names"])
+def test_of_an_own_entry_the_fix_names_the_entry_and_the_problem_the_key_that_chose_it(
+    case: Case, fix: str, origin: str, tmp_path: Path
+) -> None:
+    found = verdict(replace(case, origin=origin), tmp_path)
+    assert [(problem.key, problem.fix) for problem in found] == [(origin, fix)]
+
+
+def test_an_entry_that_the_data_section_chooses_is_known_for_one(tmp_path: Path) -> None:
+    (tmp_path / "qa.json").write_text(json.dumps(QA), encoding="utf-8")
+    entry = {"file_name": "qa.json", "columns": {"prompt": "query", "response": "answer"}}
+    reference = tmp_path / "dataset_info.json"
+    reference.write_text(json.dumps({"identity": entry}), encoding="utf-8")
+    chosen = find(Data(dataset_info=str(reference), names=("identity",), eval_names=("identity",)))
+    for dataset in chosen.datasets:
+        (problem,) = check(dataset, read(tmp_path / "qa.json", limit=None), SFT)
+        assert problem.fix == (
+            "In the entry `identity` of the dataset_info.json, set columns.prompt to `question` (was query)."
+        )
+    assert [dataset.key for dataset in chosen.datasets] == ["data.names", "data.eval_names"]
+
+
+@pytest.mark.parametrize("key", ["data.sets.mine", "data.sets.names"])
+def test_of_a_named_set_the_fix_is_the_setting_of_that_set(key: str, tmp_path: Path) -> None:
+    (problem,) = verdict(Case(QA, columns={"prompt": "query", "response": "answer"}, origin=key), tmp_path)
+    assert (problem.key, problem.fix) == (f"{key}.columns.prompt", f"Set {key}.columns.prompt=question (was query).")
 
 
 @pytest.mark.parametrize(

@@ -60,9 +60,7 @@ def lay_out(run_dir: Path, what: Program, *, rank: int = 0, resume: str = "auto"
     own = [launch_script.in_place(item) for item in what.inputs if item.staging is Staging.IN_PLACE]
     script = run_dir / "bundle" / "launch.sh"
     script.write_text(
-        launch_script.render(
-            what, bindings=bindings(run_dir, rank=rank, resume=resume, more="\n".join([more, *own]))
-        )
+        launch_script.render(what, bindings=bindings(run_dir, rank=rank, resume=resume, more="\n".join([more, *own])))
     )
     return script
 

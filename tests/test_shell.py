@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smtrain import shell
@@ -54,6 +54,7 @@ def test_hostile_words_arrive_as_they_are_when_each_stands_on_its_line() -> None
     assert arguments(list(words), lines=True) == words
 
 
+@settings(max_examples=30)
 @given(st.lists(texts, max_size=5))
 def test_any_text_arrives_as_it_is(words: list[str]) -> None:
     assert arguments(list(words)) == words
@@ -96,13 +97,15 @@ def test_assignments_keep_hostile_values() -> None:
 
 
 def test_every_input_has_a_variable_of_its_own() -> None:
-    names = ("a-b", "a_b", "A_B", "a b", "a.b", "ä", "b", "")
+    names = ("a-b", "a_b", "a--b", "a-", "a\n", "A_B", "a b", "a.b", "ä", "b", "")
     assert len({shell.input_variable(name) for name in names}) == len(names)
-    assert shell.input_variable("train_rows") == "SMTRAIN_INPUT_TRAIN_ROWS"
+    assert shell.input_variable("train-rows") == "SMTRAIN_INPUT_TRAIN_ROWS"
 
 
 def test_no_output_takes_the_variable_of_all_outputs() -> None:
-    assert shell.variable_name(RuntimeVar.OUTPUT_DIR) not in {shell.output_variable(name) for name in ("", "dir", "DIR")}
+    assert shell.variable_name(RuntimeVar.OUTPUT_DIR) not in {
+        shell.output_variable(name) for name in ("", "dir", "DIR")
+    }
 
 
 @pytest.mark.parametrize("name", ["UID", "SECONDS", "1A", "A-B", "A B", "", "A\n"])

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,12 +96,14 @@ READY = "import pathlib; pathlib.Path('ready').touch()\n"
 SLEEPS = READY + "import time; time.sleep(60)"
 
 
-# -------------------------------------------------------------------------------------------------- output and exit code
+# ------------------------------------------------------------------------------------------------- output and exit code
 
 
 def test_output_is_shown_line_by_line_and_kept(run_dir: Path) -> None:
     watching = Watching()
-    final = launch(run_dir, "import sys; print('one'); print('two é', file=sys.stderr); print('three', end='')", watching)
+    final = launch(
+        run_dir, "import sys; print('one'); print('two é', file=sys.stderr); print('three', end='')", watching
+    )
     assert watching.lines == ["one", "two é", "three"]
     assert (run_dir / "logs" / "workload.log").read_text() == "one\ntwo é\nthree\n"
     assert (final.state, final.exit_code) == (State.SUCCEEDED, 0)
@@ -141,9 +144,7 @@ def test_death_by_a_signal_is_128_and_its_number(run_dir: Path) -> None:
 
 def test_a_program_that_is_not_there_is_told(run_dir: Path) -> None:
     with pytest.raises(SmtrainError) as caught:
-        workload.launch(
-            run_dir, Exec(argv=("no-such-program",)), receipt=receipt(run_dir), env={}, observer=Watching()
-        )
+        workload.launch(run_dir, Exec(argv=("no-such-program",)), receipt=receipt(run_dir), env={}, observer=Watching())
     assert caught.value.exit_code is ExitCode.MISSING_HERE
     assert not runs.is_running(run_dir)
 
@@ -288,7 +289,7 @@ def test_of_two_started_at_once_one_is_refused(run_dir: Path) -> None:
 
 
 def test_the_run_goes_on_when_smtrain_is_killed(run_dir: Path) -> None:
-    source = READY + "import time\nfor n in range(10): print(n); time.sleep(0.05)\nprint('end')\n"
+    source = READY + "import time\nfor n in range(20): print(n); time.sleep(0.05)\nprint('end')\n"
     source += "pathlib.Path('../exit_code').write_text('0\\n')"
     child = start(run_dir, source)
     until((run_dir / "bundle" / "ready").exists)
@@ -301,6 +302,20 @@ def test_the_run_goes_on_when_smtrain_is_killed(run_dir: Path) -> None:
     assert runs.tail(run_dir, 1) == ("end",)
     assert runs.current(run_dir, was).state is State.SUCCEEDED
     assert runs.read_receipt(run_dir) == runs.current(run_dir, was)
+
+
+def test_the_metrics_of_a_run_that_nobody_watched_to_its_end_are_kept(run_dir: Path) -> None:
+    row = '{"current_steps": 1, "total_steps": 1, "loss": 2.0}'
+    source = f"import pathlib; pathlib.Path('../work/out/log.jsonl').write_text({row!r} + chr(10))"
+    launch(run_dir, source, progress=PROGRESS)
+    was = runs.read_receipt(run_dir)
+    assert was is not None
+    (run_dir / "metrics.jsonl").unlink()
+    runs.current(run_dir, replace(was, state=State.RUNNING))  # what was written down before it ended
+    assert not (run_dir / "metrics.jsonl").exists()  # the end was written down by somebody
+    runs.write_receipt(run_dir, replace(was, state=State.RUNNING))
+    runs.current(run_dir, replace(was, state=State.RUNNING))
+    assert runs.final_metric(run_dir, "loss") == 2.0
 
 
 def test_a_run_that_is_gone_without_a_word_is_lost_and_can_be_run_again(run_dir: Path) -> None:

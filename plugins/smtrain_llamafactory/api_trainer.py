@@ -23,7 +23,7 @@ class ApiTrainer:
         if options.engine != "hf":
             yield Problem(key="trainer.engine", what="Engine v1 has no API server.", fix="Set trainer.engine=hf.")
             return
-        yield from model_only.check(job, options)
+        yield from model_only.check(job, options, {})
 
     def lower(self, job: Job, options: ModelOnlyOptions) -> Program:
         """Returns the program of one step."""

@@ -65,7 +65,9 @@ def model_arguments(job: Job, args: Mapping[str, object]) -> dict[str, Meaning]:
         "model_name_or_path": Meaning(
             means=places.same_place(args.get("model_name_or_path"), model.path), spelled=places.model(job, args).spelled
         ),
-        "model_revision": Meaning(means=model.revision or "main", spelled=model.revision, written=bool(model.revision)),
+        "model_revision": Meaning(
+            means=model.revision or "main", spelled=model.revision or "main", written=bool(model.revision)
+        ),
         "adapter_name_or_path": Meaning(
             means=_same_places(args.get("adapter_name_or_path"), places.split(model.adapter)) or None,
             spelled=_joined(tuple(adapter.spelled for adapter in adapters), args.get("adapter_name_or_path")),
@@ -123,19 +125,23 @@ def _strategy_arguments(job: Job, args: Mapping[str, object]) -> dict[str, Meani
     # accelerate's YAML names the document as well, so only other launchers leave its place to the user.
     movable = own is not None and document is not None and job.run.launcher.kind != "accelerate"
     spelled: object = literal if movable and places.same_place(literal, str(own)) == literal else document
-    by_user = "fsdp" in args and distributed.is_fsdp(job)
-    fsdp = {} if by_user else dict(distributed.hf_fsdp_arguments(job))
+    fsdp = {} if "fsdp" in args and distributed.is_fsdp(job) else dict(distributed.hf_fsdp_arguments(job))
     return {
-        "deepspeed": Meaning(means=spelled, spelled=spelled, written=document is not None),
-        **{
-            name: Meaning(
-                means=args.get(name) if by_user else fsdp.get(name),
-                spelled=args.get(name) if by_user else fsdp.get(name),
-                written=name in fsdp,
-            )
-            for name in ("fsdp", "fsdp_config")
-        },
+        "deepspeed": _switched("deepspeed", spelled, args),
+        **{name: _switched(name, _own_or(name, fsdp, job, args), args) for name in ("fsdp", "fsdp_config")},
     }
+
+
+def _own_or(name: str, generated: Mapping[str, object], job: Job, args: Mapping[str, object]) -> object:
+    """Returns an FSDP argument: the user's own where the strategy is FSDP."""
+    return args[name] if name in args and distributed.is_fsdp(job) else generated.get(name)
+
+
+def _switched(name: str, value: object, args: Mapping[str, object]) -> Meaning:
+    """Returns an argument that is off in several spellings: null, the empty string, false, an empty list."""
+    off = value is None and not args.get(name)
+    spelled = args.get(name) if off else value
+    return Meaning(means=spelled, spelled=spelled, written=value is not None)
 
 
 def _dataset_dir(job: Job, args: Mapping[str, object]) -> Meaning:

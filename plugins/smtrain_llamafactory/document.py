@@ -98,6 +98,7 @@ GROUPS = (
 """Every group, in the order of a file. What belongs to none of them stands at the end of `train`."""
 
 _REST = "train"
+_TITLES = {name: group.title for group in GROUPS for name in group.first}
 
 
 def render(path: str, args: Mapping[str, object]) -> TextFile:
@@ -127,18 +128,18 @@ def check(args: Mapping[str, object], key_of: Mapping[str, str]) -> Iterator[Pro
 
 
 def group_of(name: str) -> str:
-    """Returns the title of the group that an argument belongs to; the longest name or beginning decides."""
-    titles = {name: group.title for group in GROUPS for name in group.first}
-    if name in titles:
-        return titles[name]
+    """Returns the title of the group that an argument belongs to; its name decides, or the longest beginning."""
+    if name in _TITLES:
+        return _TITLES[name]
     fitting = [(len(prefix), group.title) for group in GROUPS for prefix in group.prefixes if name.startswith(prefix)]
     return max(fitting, default=(0, _REST))[1]
 
 
 def grouped(args: Mapping[str, object]) -> Iterator[tuple[str, list[str]]]:
     """Yields each group that has members, by its title, and its arguments in order."""
+    titles = {name: group_of(name) for name in args}
     for group in GROUPS:
         order = {name: number for number, name in enumerate(group.first)}
-        members = [name for name in args if group_of(name) == group.title]
+        members = [name for name, title in titles.items() if title == group.title]
         if members:
             yield group.title, sorted(members, key=lambda name: (order.get(name, len(order)), name))

@@ -23,20 +23,14 @@ class ExportTrainer:
         """Yields every reason why LLaMA-Factory could not export."""
         if options.engine == "v1":
             return
-        yield from model_only.check(job, options)
+        yield from model_only.check(job, options, {"export_dir": EXPORT_DIR})
         if options.version not in arguments.KNOWN_VERSIONS:
             return
-        args, key = options.args, "trainer.args"
-        folder = args.get("export_dir")
+        folder = options.args.get("export_dir")
         if folder is not None and not places.is_relative(folder):
             what = f"`{folder}` is not a path inside the run's folder."
             fix = "Leave it out and set storage.output, which is a folder or an s3:// URI."
-            yield Problem(key=f"{key}.export_dir", what=what, fix=fix)
-        if args.get("quantization_bit") and job.run.model.adapter:
-            what = "An adapter cannot be merged into a model that is quantised as it is loaded."
-            yield Problem(key=f"{key}.quantization_bit", what=what, fix="Leave it out.")
-        if args.get("export_quantization_bit"):
-            yield from _quantization(job, options)
+            yield Problem(key="trainer.args.export_dir", what=what, fix=fix)
 
     def lower(self, job: Job, options: ModelOnlyOptions) -> Program:
         """Returns the program of one step."""
@@ -64,14 +58,3 @@ def _arguments(job: Job, options: ModelOnlyOptions) -> dict[str, object]:
         ),
         "export_dir": folder if places.is_relative(folder) else EXPORT_DIR,
     }
-
-
-def _quantization(job: Job, options: ModelOnlyOptions) -> Iterator[Problem]:
-    """Yields what LLaMA-Factory refuses late (model_args.py, tuner.py)."""
-    key = "trainer.args.export_quantization_bit"
-    if job.run.model.adapter:
-        what = "A model with an adapter cannot be quantised: LLaMA-Factory asks to merge first."
-        yield Problem(key=key, what=what, fix="Export with the adapter, then quantise the result in another run.")
-    if not options.args.get("export_quantization_dataset"):
-        what = "Quantising needs rows to calibrate on."
-        yield Problem(key=key, what=what, fix="Set trainer.args.export_quantization_dataset to a file of text rows.")

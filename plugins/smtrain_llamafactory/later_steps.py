@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import cast
 
-from smtrain.plugin import Job, Problem, warning
-from smtrain_llamafactory import arguments, dataset_info, document, places
+from smtrain.plugin import Job, Json, Problem, warning
+from smtrain_llamafactory import arguments, dataset_info, document, places, rules
 from smtrain_llamafactory.options import Arguments, LlamaFactoryOptions
 from smtrain_llamafactory.stages import Stage
 
@@ -68,8 +69,9 @@ def steps(job: Job, stage: Stage, options: LlamaFactoryOptions, trained: Mapping
         base = {"do_eval": True, **_reference_model(stage, trained)}
         found.append(_with_data("evaluate", base, options.evaluate.args, job, trained))
     if options.predict.enabled:
-        base = {"do_predict": True, **({"predict_with_generate": True} if stage.name == "sft" else {})}
-        found.append(_with_data("predict", base, options.predict.args, job, trained))
+        # LLaMA-Factory computes accuracy from logits, or generates; not both.
+        answers = {"predict_with_generate": True, "compute_accuracy": False} if stage.name == "sft" else {}
+        found.append(_with_data("predict", {"do_predict": True, **answers}, options.predict.args, job, trained))
     return tuple(found)
 
 
@@ -78,7 +80,9 @@ def check(job: Job, stage: Stage, options: LlamaFactoryOptions, trained: Mapping
     later = steps(job, stage, options, trained)
     taken = {places.output_dir(trained): "the training"}
     for step in later:
-        yield from _own_arguments(step, getattr(options, step.name).args, options.version)
+        own = getattr(options, step.name).args
+        yield from _own_arguments(step, own, options.version)
+        yield from _own_rules(job, stage, step, own, options.version)
         clash = next((who for folder, who in taken.items() if places.overlap(folder, step.output_dir)), None)
         if clash:
             what = f"The results of `{step.name}` and of {clash} would lie in the same folder, `{step.output_dir}`."
@@ -165,6 +169,24 @@ def _own_arguments(step: LaterStep, own: Arguments, version: str) -> Iterator[Pr
             yield Problem(
                 key=f"{prefix}.{name}", what=what, fix="Use a relative path; storage.output moves all results."
             )
+
+
+def _own_rules(job: Job, stage: Stage, step: LaterStep, own: Arguments, version: str) -> Iterator[Problem]:
+    """Yields the rules that the step's own arguments break; those of the training are told at the training."""
+    prefix = f"trainer.{step.name}.args"
+    facts = rules.Facts(
+        stage=stage.name,
+        args=cast("Mapping[str, Json]", step.args),
+        world_size=job.topology.processes_per_node,
+        zero_stage=None,
+        fsdp=False,
+        accelerator=job.topology.accelerator,
+        datasets=job.datasets,
+        training=not step.keeps_model,
+        prefix=prefix,
+        version=version,
+    )
+    yield from (problem for problem in rules.check(facts) if problem.key.removeprefix(f"{prefix}.") in own)
 
 
 def _unmergeable(job: Job, trained: Mapping[str, object]) -> Iterator[Problem]:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import cast
 
-from smtrain.plugin import Input, Job, Problem
-from smtrain_llamafactory import arguments, derived, document, places
+from smtrain.plugin import Input, Job, Json, Problem
+from smtrain_llamafactory import arguments, derived, document, places, rules
 from smtrain_llamafactory.options import Arguments, ModelOnlyOptions
 from smtrain_llamafactory.owned import contradictions
 
 
-def check(job: Job, options: ModelOnlyOptions) -> Iterator[Problem]:
-    """Yields what is wrong with the arguments."""
+def check(job: Job, options: ModelOnlyOptions, more: Mapping[str, object]) -> Iterator[Problem]:
+    """Yields what is wrong with the arguments.
+
+    Args:
+      job: the job.
+      options: of the trainer.
+      more: arguments that the trainer itself adds.
+    """
     if options.version not in arguments.KNOWN_VERSIONS:
         known = ", ".join(arguments.KNOWN_VERSIONS)
         what = f"The arguments of LLaMA-Factory {options.version} are not known."
@@ -23,9 +30,19 @@ def check(job: Job, options: ModelOnlyOptions) -> Iterator[Problem]:
     said_elsewhere = {name: key for name, key in derived.KEY_OF.items() if name not in options.args}
     spelled = derived.spelled(meanings, options.args, version=options.version)
     yield from document.check(spelled, said_elsewhere)
-    if job.run.model.adapter and options.args.get("finetuning_type", "lora") != "lora":
-        what = "LLaMA-Factory loads adapters of LoRA only."
-        yield Problem(key="trainer.args.finetuning_type", what=what, fix="Set lora, or model.adapter=null.")
+    yield from rules.check(
+        rules.Facts(
+            stage=str(options.args.get("stage", "sft")),
+            args=cast("Mapping[str, Json]", {**spelled, **more}),
+            world_size=job.topology.world_size,
+            zero_stage=None,
+            fsdp=False,
+            accelerator=job.topology.accelerator,
+            datasets=(),
+            training=False,
+            version=options.version,
+        )
+    )
 
 
 def inputs(job: Job, args: Arguments) -> tuple[Input, ...]:

@@ -34,7 +34,7 @@ SMTRAIN_MODEL_DIR=$SMTRAIN_OUTPUT_DIR/model"""
 _LEASES = """\
 # A lease is a locked file. This script and its steps hold it open, so it ends with the last of them, however they end.
 lease_dir=${SMTRAIN_LEASE_DIR:-/tmp/smtrain-$UID}
-mkdir -p -m 700 -- "$lease_dir"
+(umask 077 && mkdir -p -- "$lease_dir")
 [[ -O $lease_dir ]] || fail 73 "$lease_dir belongs to somebody else; set SMTRAIN_LEASE_DIR to a folder of your own"
 lease() {  # NAME
   local lock

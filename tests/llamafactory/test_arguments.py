@@ -30,8 +30,12 @@ def test_committed_schema_is_what_the_installed_llamafactory_gives(version, with
     done = with_llamafactory(PLUGIN / "generate_arguments.py")
     assert done.returncode == 0, done.stderr[-2000:]
     old = committed.read_text(encoding="utf-8")
-    changes = difflib.unified_diff(old.splitlines(), done.stdout.splitlines(), "committed", "generated", n=0, lineterm="")
-    regenerate = f"python plugins/smtrain_llamafactory/generate_arguments.py > plugins/smtrain_llamafactory/{committed.name}"
+    changes = difflib.unified_diff(
+        old.splitlines(), done.stdout.splitlines(), "committed", "generated", n=0, lineterm=""
+    )
+    regenerate = (
+        f"python plugins/smtrain_llamafactory/generate_arguments.py > plugins/smtrain_llamafactory/{committed.name}"
+    )
     assert old == done.stdout, "\n".join((f"regenerate it: {regenerate}", *list(changes)[:40]))
 
 
@@ -181,12 +185,11 @@ BAD: list[tuple[str, Json, tuple[str, ...]]] = [
     ("parallelism_config", {"tp_size": 2}, ("found a mapping", "null")),
     ("model_name_or_path", 7, ("found 7", "a string")),
     ("model_name_or_path", False, ("found false",)),
-    ("run_name", "x" * 5, ()),
     ("output_dir", ["x" * 10_000], ("found a list",)),
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "parts"), [case for case in BAD if case[2]], ids=lambda case: str(case)[:40])
+@pytest.mark.parametrize(("name", "value", "parts"), BAD, ids=lambda case: str(case)[:40])
 def test_bad_argument_is_named_with_what_was_found_and_what_to_do(name, value, parts):
     (problem,) = arguments.check({name: value}, V)
     assert problem.key == f"trainer.args.{name}"
@@ -227,7 +230,7 @@ def test_words_meant_by_old_values_are_choices():
     assert all(word in PROPERTIES[name]["enum"] for (name, _), word in MEANT.items())
 
 
-# --------------------------------------------------------------------------------------------------------- equal verdict
+# -------------------------------------------------------------------------------------------------------- equal verdict
 
 
 @cache
@@ -280,13 +283,13 @@ def test_good_case_imports_no_jsonschema():
         "assert arguments.check({'learning_rate': 1e-4, 'stage': 'sft'}, '0.9.5') == ()\n"
         "from smtrain_llamafactory import rules\n"
         "heavy = {'jsonschema', 'torch', 'transformers', 'llamafactory', 'datasets'} & set(sys.modules)\n"
-        "sys.exit(', '.join(sorted(heavy)))"
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
     )
     done = subprocess.run((sys.executable, "-c", script), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-# --------------------------------------------------------------------------------------------------------------- the docs
+# ------------------------------------------------------------------------------------------------------------- the docs
 
 
 @pytest.mark.parametrize("name", sorted(PROPERTIES))
@@ -313,7 +316,7 @@ def test_whole_floats_become_integers_where_integers_are_wanted():
     assert [type(value) for value in exact.values()] == [int, float, type(None), float]
 
 
-# ------------------------------------------------------------------------------------------------ LLaMA-Factory's examples
+# --------------------------------------------------------------------------------------------- LLaMA-Factory's examples
 
 REFUSED = {
     # Its fsdp_transformer_layer_cls_to_wrap is gone from transformers 5: the real parser refuses the file too.

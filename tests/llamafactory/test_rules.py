@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from llamafactory_examples import Example, examples
-from omegaconf import OmegaConf
 from llamafactory_rule_cases import CASES, HELD_OUT, ROWS, Args, Case
+from omegaconf import OmegaConf
 from smtrain_llamafactory import arguments, rules
 from smtrain_llamafactory.facts import Facts
 
@@ -87,7 +87,7 @@ def test_another_stage_than_the_trainers_is_an_error():
     assert "trainer=lf_dpo" in problem.fix
 
 
-# ------------------------------------------------------------------------------------------ agreement with the real parser
+# --------------------------------------------------------------------------------------- agreement with the real parser
 
 
 def _real(case: Case, *, good: bool) -> Mapping[str, object]:
@@ -125,7 +125,7 @@ def test_llamafactorys_own_parser_gives_the_same_verdict(index, real_verdicts):
     assert (bad is None) is CASES[index].warns, bad
 
 
-# --------------------------------------------------------------------------------------------------- LLaMA-Factory's examples
+# --------------------------------------------------------------------------------------------- LLaMA-Factory's examples
 
 
 def test_examples_of_llamafactory_break_no_rule(llamafactory_sdist):
@@ -150,7 +150,7 @@ def _of_example(example: Example) -> Facts:
     )
 
 
-# ------------------------------------------------------------------------------------------------------------------- more
+# ----------------------------------------------------------------------------------------------------------------- more
 
 
 def test_one_process_started_by_torchrun_counts_as_distributed():
@@ -174,7 +174,7 @@ def test_one_process_started_by_torchrun_counts_as_distributed():
 
 def test_secret_is_told_in_no_message():
     secret = "hf_S3CRET"
-    args: Args = {name: secret for name in arguments.SECRETS}
+    args: Args = dict.fromkeys(arguments.SECRETS, secret)
     facts = Facts(
         stage="sft", args=args, world_size=1, zero_stage=None, fsdp=False, accelerator="auto", datasets=(HELD_OUT,)
     )
@@ -205,7 +205,14 @@ def test_ppo_refusal_still_holds_for_the_installed_llamafactory(with_llamafactor
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-ANY = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text() | st.integers(), max_size=3)
+ANY = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.lists(st.text() | st.integers(), max_size=3)
+)
 
 
 @given(

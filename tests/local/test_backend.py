@@ -50,7 +50,7 @@ def launch(run_dir: Path, **more: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-# ------------------------------------------------------------------------------------------------------------ the bundle
+# ----------------------------------------------------------------------------------------------------------- the bundle
 
 
 def test_bundle_is_the_script_the_program_and_its_local_inputs(tmp_path: Path) -> None:

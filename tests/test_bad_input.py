@@ -1,0 +1,121 @@
+"""Every mistake ends with exit 2, one clear message, and no file left behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from smtrain.cli import main
+
+PLAN = ("plan", "model.path=ORG/NAME")
+
+CASES = {
+    "unknown group choice": (
+        ("strategy=zerro2",),
+        ["override `strategy=zerro2`", "There is no `zerro2` to choose", "Did you mean `zero2`?"],
+    ),
+    "misspelt root key": (("trainr.name=x",), ["override `trainr.name=x`: trainr: Unknown key", "`trainer`"]),
+    "misspelt section key": (("model.pth=x",), ["model.pth: Unknown key", "Did you mean `path`?"]),
+    "misspelt backend key": (("backend.grase_s=1",), ["backend.grase_s: Unknown key", "Did you mean `grace_s`?"]),
+    "misspelt trainer key": (("trainer.versoin=1",), ["trainer.versoin: Unknown key", "Did you mean `version`?"]),
+    "misspelt argument": (
+        ("trainer.args.learing_rate=1",),
+        ["trainer.args.learing_rate", "LLaMA-Factory 0.9.5", "Did you mean `learning_rate`?"],
+    ),
+    "misspelt nested key": (
+        ("data.columns.promt=x",),
+        ["data.columns.promt: Unknown key", "Did you mean `prompt`?"],
+    ),
+    "renamed argument": (("trainer.args.evaluation_strategy=steps",), ["evaluation_strategy", "eval_strategy"]),
+    "wrong type": (("seed=abc",), ["override `seed=abc`: seed", "wanted is a whole number"]),
+    "wrong type of an argument": (("trainer.args.learning_rate=fast",), ["trainer.args.learning_rate", "number"]),
+    "number out of range": (("compute.nodes=0",), ["compute.nodes", "the least is 1"]),
+    "impossible batch": (
+        ("global_batch_size=30", "micro_batch_size=4", "gradient_accumulation_steps=2"),
+        ["30", "4", "2", "= 8"],
+    ),
+    "missing required value": (("model=custom", "~model.path"), ["model.path", "required"]),
+    "undefined interpolation": (("name=${vars.nothing}",), ["`vars.nothing`, which is not defined"]),
+    "absent data file": (("data.path=nowhere.jsonl",), ["data.path", "There is no file `nowhere.jsonl`"]),
+    "absent model folder": (("model.path=./nowhere",), ["model.path", "There is no model folder `./nowhere`"]),
+    "two strategies": (("strategy=zero2", "strategy=zero3"), ["strategy", "Chosen twice: `zero2` and `zero3`"]),
+    "a sweep without -m": (("seed=1,2",), ["seed", "smtrain -m seed=1,2"]),
+    "absent config directory": (("--config-dir", "nowhere"), ["The config directory `nowhere` does not exist"]),
+    "not an override": (("lonely",), ["override `lonely`"]),
+    "unknown config": (("--config-name", "nope"), ["There is no config called `nope`"]),
+    "deleting what is not there": (("~nope",), ["override `~nope`"]),
+    "absent strategy document": (("strategy=zero2", "strategy.document=no.json"), ["strategy.document", "no.json"]),
+}
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_mistake_is_told_and_leaves_nothing(case: str, empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words, expected = CASES[case]
+    assert main([*PLAN, *words]) == 2
+    captured = capsys.readouterr()
+    for part in expected:
+        assert part in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+    assert list(empty.iterdir()) == []
+
+
+def test_malformed_yaml_is_told_with_its_line(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = empty / "conf" / "experiment" / "bad.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text("# @package _global_\nname: ok\nenv: {A: [1,\n")
+    assert main([*PLAN, "--config-dir", "conf", "experiment=bad"]) == 2
+    assert "conf/experiment/bad.yaml:4" in capsys.readouterr().err
+
+
+def test_mistakes_of_every_pass_are_reported_together(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["launcher=torchrum", "trainr=x", "seed=abc", "trainer.args.learing_rate=1", "data.path=nowhere.jsonl"]
+    assert main([*PLAN, *words]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert [line.split("`")[1] for line in lines] == sorted(words)
+
+
+def test_a_section_that_is_no_mapping_is_told(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = empty / "conf" / "experiment" / "flat.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text("# @package _global_\nstrategy: zero2\n")
+    assert main([*PLAN, "--config-dir", "conf", "experiment=flat"]) == 2
+    message = capsys.readouterr().err
+    assert "conf/experiment/flat.yaml:2: strategy: `zero2` is no mapping" in message
+
+
+def test_a_config_file_is_named_with_its_line(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = empty / "conf" / "experiment" / "my.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text("# @package _global_\ntrainer:\n  args:\n    learing_rate: 1.0e-4\n")
+    assert main([*PLAN, "--config-dir", "conf", "experiment=my"]) == 2
+    assert "conf/experiment/my.yaml:4: trainer.args.learing_rate" in capsys.readouterr().err
+
+
+def test_unmapped_columns_get_the_right_hint(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = empty / "rows.jsonl"
+    rows.write_text('{"question": "Why?", "answer": "Because."}\n')
+    words = ["data=alpaca", "data.path=rows.jsonl", "data.columns={prompt: query, response: answer}"]
+    assert main([*PLAN, *words]) == 2
+    message = capsys.readouterr().err
+    assert "data.columns.prompt" in message
+    assert "no column `query`" in message
+    assert "`question`, `answer`" in message
+    assert "data.columns.prompt=question" in message
+
+
+def test_json_tells_the_same_as_prose(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*PLAN, "seed=abc", "--json"]) == 2
+    captured = capsys.readouterr()
+    error = json.loads(captured.out)["error"]
+    assert error["exit_code"] == 2
+    assert [problem["key"] for problem in error["problems"] if problem["severity"] == "error"] == ["seed"]
+    assert "seed" in captured.err
