@@ -59,7 +59,8 @@ class Console:
 
     def failure(self, error: SmtrainError) -> None:
         """Prints what went wrong, as prose on stderr and, with --json, as JSON on stdout."""
-        self.problems(error.problems)
+        # Errors last, next to the prompt.
+        self.problems(sorted(error.problems, key=lambda problem: problem.is_error))
         self.result({"error": {"exit_code": int(error.exit_code), "problems": list(map(_as_json, error.problems))}})
 
     def paint(self, text: str, colour: str, stream: TextIO) -> str:

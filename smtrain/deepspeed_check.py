@@ -19,6 +19,7 @@ from smtrain.spec import Batch, Json, Topology
 
 _AUTO = "auto"
 _LAST_STAGE = 3
+_ZERO = "zero_optimization"
 _SAVES_WHOLE = (
     "stage3_gather_16bit_weights_on_model_save",
     "gather_16bit_weights_on_model_save",
@@ -169,7 +170,8 @@ def _stage(document: Document, kind: StrategyKind) -> Iterator[Problem]:
         what = f"{_SAVES_WHOLE[0]} is not true: only shards are saved, no model that can be loaded as it is."
         yield document.problem("zero_optimization", what, f'Add "{_SAVES_WHOLE[0]}": true.', Severity.WARNING)
     meant = kind_of(document)
-    if meant is not None and meant != kind:
+    misspelt = any(_hint(name, known.TOP_LEVEL) == _hint(_ZERO, known.TOP_LEVEL) for name in document.data)
+    if meant not in {None, kind} and (_ZERO in document.data or not misspelt):
         what = f"stage {stage}{_offloaded(zero)} is strategy={meant}, but the run says strategy={kind}."
         yield document.problem("zero_optimization", what, f"Say strategy.kind={meant}, or change the document.")
 

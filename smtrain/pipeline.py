@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
+from smtrain import strategy_check
 from smtrain.errors import Problem, SmtrainError
 from smtrain.manifest import Manifest, manifest_of
 from smtrain.origins import Origins
@@ -102,6 +103,7 @@ def compile_run(request: Request, registry: Registry) -> Compiled:
         resolved = resolve(run, trainer.demands(run, run.trainer.options))
         findings.add(resolved.problems)
         findings.add(trainer.check(resolved.job, run.trainer.options))
+    findings.add(strategy_check.check(resolved.job))
     findings.add(registry.checks(resolved.job))
     findings.stop_on_errors()
     job = replace(resolved.job, warnings=tuple(findings.found))
@@ -117,6 +119,7 @@ def compile_run(request: Request, registry: Registry) -> Compiled:
 
     findings.add(check(bundle))
     findings.stop_on_errors()
+    findings.add(broken.problem() for broken in registry.broken)
     return Compiled(
         composed=composed,
         execution=validated.execution,

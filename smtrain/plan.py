@@ -25,8 +25,9 @@ def facts(compiled: Compiled) -> Iterator[tuple[str, str]]:
     for dataset in job.datasets:
         yield dataset.role, _data(dataset)
     yield "compute", _compute(compiled)
-    yield "batch", _batch(job.batch, job.topology.world_size)
-    yield "steps", str(job.steps) if job.steps is not None else "unknown before the data is read"
+    if job.datasets:
+        yield "batch", _batch(job.batch, job.topology.world_size)
+        yield "steps", str(job.steps) if job.steps is not None else "unknown before the data is read"
     tokens = _tokens(compiled)
     if tokens:
         yield "tokens", tokens

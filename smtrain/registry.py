@@ -191,13 +191,16 @@ class Registry:
     def _load(self, entry_point: importlib.metadata.EntryPoint) -> None:
         dist = entry_point.dist
         distribution = Distribution(name=dist.name if dist else entry_point.value, version=dist.version if dist else "")
+        name = f"{distribution.name}:{entry_point.name}"
         try:
-            self._manager.register(entry_point.load(), name=f"{distribution.name}:{entry_point.name}")
+            self._manager.register(entry_point.load(), name=name)
             self._manager.check_pending()
         except Exception as error:  # noqa: BLE001  # whatever a third party's import raises must not take us down
             self._blame(distribution, entry_point.name, error)
+            if self._manager.has_plugin(name):
+                self._manager.unregister(name=name)
         else:
-            self._distributions[f"{distribution.name}:{entry_point.name}"] = distribution
+            self._distributions[name] = distribution
 
     def _blame(self, distribution: Distribution, entry_point: str, error: Exception) -> None:
         message = f"{type(error).__name__}: {error}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 
 from smtrain.errors import Problem
@@ -45,12 +45,17 @@ def validator(schema: Mapping[str, Json]) -> Validator:
     checker = kind.TYPE_CHECKER.redefine(
         "integer", lambda _, found: isinstance(found, int) and not isinstance(found, bool)
     )
-    strict = jsonschema.validators.extend(kind, type_checker=checker)
-    return strict(cast("dict[str, Json]", schema))
+    extend = cast("Callable[..., type[Validator]]", jsonschema.validators.extend)
+    return extend(kind, type_checker=checker)(cast("dict[str, Json]", schema))
 
 
 def _explain(error: ValidationError, prefix: str) -> Iterator[Problem]:
     key = ".".join([*([prefix] if prefix else []), *map(str, error.absolute_path)])
+    if key.startswith("secrets."):
+        # Not shown: whoever mistakes a reference for the value has typed the secret itself.
+        fix = "Write env:NAME, where NAME is the variable that holds the secret on the target."
+        yield Problem(key=key, what="This is no reference to a secret.", fix=fix)
+        return
     if error.instance == "???":
         yield Problem(key=key, what="A value is required.", fix=f"Set it: {key}=…")
         return

@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 PositiveInt = Annotated[int, Meta(ge=1)]
+# The look-ahead shuts out a newline at the end, which `$` lets through in Python; \Z would mean a Z to an editor.
+VariableName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$(?!\n)")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +197,7 @@ class Settings:
     name: Annotated[
         str,
         Meta(
-            pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*$",
+            pattern=r"^[a-zA-Z0-9](-?[a-zA-Z0-9])*$(?!\n)",
             max_length=40,
             description="The readable half of the run's identity: letters, digits and single dashes.",
         ),
@@ -208,11 +210,11 @@ class Settings:
         PositiveInt | None, Meta(description="Forward passes per optimizer step.")
     ] = None
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1, description="Seed of everything random.")] = 42
-    env: Annotated[Mapping[str, str], Meta(description="Environment variables of the workload.")] = field(
+    env: Annotated[Mapping[VariableName, str], Meta(description="Environment variables of the workload.")] = field(
         default_factory=dict
     )
     secrets: Annotated[
-        Mapping[str, Annotated[str, Meta(pattern=r"^env:[A-Za-z_][A-Za-z0-9_]*$")]],
+        Mapping[VariableName, Annotated[str, Meta(pattern=r"^env:[A-Za-z_][A-Za-z0-9_]*$(?!\n)")]],
         Meta(description="Environment variables whose value is a secret: NAME → env:NAME_ON_THE_TARGET."),
     ] = field(default_factory=dict)
     vars: Annotated[

@@ -148,6 +148,11 @@ def test_a_sound_document_passes_with_comments_autos_and_floats() -> None:
     assert found(own(document)) == []
 
 
+def test_one_misspelt_name_is_one_problem() -> None:
+    (text,) = found(own({"zero_optimisation": {"stage": 2}}))
+    assert "Did you mean `zero_optimization`?" in text
+
+
 def test_bytes_that_are_no_text_are_refused() -> None:
     (problem,) = check(make_job("zero2", document="my.json", content=b'{"\xff": 1}'))
     assert "not UTF-8" in problem.what

@@ -6,10 +6,11 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_packaging import ROOT, copy_of_sources, install, run
@@ -46,7 +47,7 @@ class Environment:
     plugin: Path
 
     def smtrain(self, *words: str, cwd: Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        argv = (self.python.with_name("smtrain"), *words)
+        argv: tuple[str | Path, ...] = (self.python.with_name("smtrain"), *words)
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         done = subprocess.run(argv, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == expect, f"{argv}\n{done.stdout}\n{done.stderr}"
@@ -84,8 +85,8 @@ def rows(tmp_path: Path) -> Path:
     return path
 
 
-def last_line(done: subprocess.CompletedProcess[str]) -> Mapping[str, object]:
-    answer: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+def last_line(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
 
 
@@ -135,7 +136,7 @@ def test_explain_knows_its_options_and_its_config_files(environment: Environment
 def test_plugins_lists_it_with_its_distribution(environment: Environment, tmp_path: Path) -> None:
     listed = last_line(environment.smtrain("plugins", "--json", cwd=tmp_path))
     for kind, name in (("trainer", "ngram"), ("backend", "nice")):
-        (offer,) = [offer for offer in listed[kind] if offer["name"] == name]  # type: ignore[attr-defined]  # a list
+        (offer,) = [offer for offer in listed[kind] if offer["name"] == name]
         assert offer["from"] == "smtrain-ngram 1.0.0"
 
 
@@ -147,9 +148,9 @@ def test_broken_plugin_is_named_and_takes_nothing_down(environment: Environment,
 
     assert "acme-broken 0.3" in planned.stderr
     assert "no_such_module_anywhere" in planned.stderr
-    (broken,) = last_line(listed)["broken"]  # type: ignore[misc]  # a list
+    (broken,) = last_line(listed)["broken"]
     assert "acme-broken 0.3" in broken
-    assert any(offer["name"] == "ngram" for offer in last_line(listed)["trainer"])  # type: ignore[attr-defined]
+    assert any(offer["name"] == "ngram" for offer in last_line(listed)["trainer"])
 
 
 def test_one_name_of_two_plugins_is_an_error_that_names_both(

@@ -217,13 +217,13 @@ def checkpoint(run_dir: Path, name: str, *, whole: bool = True) -> Path:
 
 def test_the_newest_whole_checkpoint_is_resumed_by_number(tmp_path: Path) -> None:
     run_dir = tmp_path / "a run"
-    for number in (20, 100, 9):
+    for number in (20, 100, 120, 9):
         checkpoint(run_dir, f"checkpoint-{number}")
-    partial = checkpoint(run_dir, "checkpoint-110", whole=False)
+    partial = checkpoint(run_dir, "checkpoint-130", whole=False)
     assert launch(run_dir, program(dumping(Resume("--from=")), outputs=(CHECKPOINTS,))).returncode == 0
-    assert seen(run_dir)["argv"] == [f"--from={run_dir}/output/adapter/checkpoint-100"]
+    assert seen(run_dir)["argv"] == [f"--from={run_dir}/output/adapter/checkpoint-120"]
     assert not partial.exists()
-    assert (run_dir / "output" / "aside-1" / "checkpoint-110" / "weights").exists()
+    assert (run_dir / "output" / "aside-1" / "checkpoint-130" / "weights").exists()
 
 
 def test_without_a_whole_checkpoint_a_run_starts_afresh_with_empty_outputs(tmp_path: Path) -> None:

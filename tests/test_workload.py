@@ -116,6 +116,12 @@ def test_it_runs_in_the_bundles_folder_with_nothing_on_standard_input(run_dir: P
     assert watching.lines == [str(run_dir / "bundle"), "''"]
 
 
+def test_it_is_out_of_reach_of_the_terminals_signals(run_dir: Path) -> None:
+    watching = Watching()
+    launch(run_dir, "import os; print(os.getsid(0) == os.getpid())", watching)
+    assert watching.lines == ["True"]
+
+
 def test_lines_are_shown_while_it_runs(run_dir: Path) -> None:
     class Answering(Watching):
         def line(self, text: str) -> None:
@@ -298,6 +304,8 @@ def test_the_run_goes_on_when_smtrain_is_killed(run_dir: Path) -> None:
     was = runs.read_receipt(run_dir)
     assert was is not None
     assert runs.current(run_dir, was).state is State.RUNNING
+    leader = json.loads((run_dir / "workload.json").read_text())["pid"]
+    assert str(run_dir / "lock") in {str(file.readlink()) for file in Path(f"/proc/{leader}/fd").iterdir()}
     until(lambda: not runs.is_running(run_dir))
     assert runs.tail(run_dir, 1) == ("end",)
     assert runs.current(run_dir, was).state is State.SUCCEEDED
@@ -319,6 +327,7 @@ def test_the_metrics_of_a_run_that_nobody_watched_to_its_end_are_kept(run_dir: P
 
 
 def test_a_run_that_is_gone_without_a_word_is_lost_and_can_be_run_again(run_dir: Path) -> None:
+    (run_dir / "exit_code").write_text("0\n")  # an earlier try's
     child = start(run_dir, "pathlib = __import__('pathlib'); pathlib.Path('../step').write_text('train')\n" + SLEEPS)
     until((run_dir / "bundle" / "ready").exists)
     child.kill()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-EXAMPLE_DATA = Path(__file__).parents[1] / "conf" / "example_data"
+EXAMPLE_DATA = Path(__file__).parents[1] / "smtrain" / "example_data"
 VOCABULARY = 1000
 TURN_START, TURN_END, PADDING = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 CHAT_TEMPLATE = (

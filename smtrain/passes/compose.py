@@ -124,10 +124,8 @@ def _forced(text: str, is_group: Callable[[str], bool]) -> str:
     return f"++{text}"
 
 
-def _loader(request: Request) -> ConfigLoaderImpl:
-    """Returns Hydra's loader over our search path, with Hydra's own kinds of source and without its plugin scan."""
-    for source in (FileConfigSource, ImportlibResourcesConfigSource, StructuredConfigSource):
-        SourcesRegistry.instance().register(source)
+def search_path(request: Request) -> ConfigSearchPathImpl:
+    """Returns where configs are looked for: the user's folders first, then the built-in ones, then the plugins'."""
     path = ConfigSearchPathImpl()
     path.append("hydra", "pkg://hydra.conf")
     for folder in request.config_dirs:
@@ -136,7 +134,14 @@ def _loader(request: Request) -> ConfigLoaderImpl:
     for entry in request.search_paths:
         path.append("plugin", entry)
     path.append("schema", "structured://")
-    return ConfigLoaderImpl(path)
+    return path
+
+
+def _loader(request: Request) -> ConfigLoaderImpl:
+    """Returns Hydra's loader over our search path, with Hydra's own kinds of source and without its plugin scan."""
+    for source in (FileConfigSource, ImportlibResourcesConfigSource, StructuredConfigSource):
+        SourcesRegistry.instance().register(source)
+    return ConfigLoaderImpl(search_path(request))
 
 
 def _missing_dirs(folders: Iterable[str]) -> Iterable[Problem]:
@@ -164,7 +169,7 @@ def _compose_once(loader: ConfigLoaderImpl, config_name: str, overrides: tuple[s
     ConfigLoaderImpl._apply_overrides_to_config(defaults.config_overrides, config)  # noqa: SLF001  # as above
     config.pop("hydra", None)
     tree, unresolved, problems = _resolve(config)
-    typed = {_key(text): text for text in ours}
+    typed = {_key(text): _without_secret(text) for text in ours}
     values = {override.key_or_group: typed[override.key_or_group] for override in defaults.config_overrides}
     return Composed(
         tree=tree,
@@ -178,6 +183,12 @@ def _compose_once(loader: ConfigLoaderImpl, config_name: str, overrides: tuple[s
 def _is_hydras(text: str) -> bool:
     key = text.lstrip("+~")
     return key.startswith(("hydra.", "hydra/")) and not key.startswith("hydra.searchpath")
+
+
+def _without_secret(text: str) -> str:
+    """Returns the override as it may be shown: what was typed for a secret may be the secret itself."""
+    key, equals, _ = text.partition("=")
+    return f"{key}=…" if equals and _key(text).partition(".")[0] == "secrets" else text
 
 
 def _key(text: str) -> str:

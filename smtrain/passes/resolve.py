@@ -149,5 +149,5 @@ def _absent_data(run: Run, demands: Demands, found: datasets.Found) -> Iterator[
     if not found.datasets and not found.problems:
         fix = "Set data.path=FILE with the group that fits its rows, e.g. `data=alpaca data.path=rows.jsonl`."
         yield Problem(key="data.path", what="There are no rows to train on.", fix=fix)
-    elif (run.data.path or "").startswith("pkg://smtrain_conf/example_data/"):
+    elif (run.data.path or "").startswith("pkg://smtrain/example_data/"):
         yield warning("data.path", "Training on the example rows that come with smtrain.", "Set data.path=FILE.")

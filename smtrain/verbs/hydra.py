@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from hydra import version as hydra_version
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path, get_args_parser
-from hydra.core.config_search_path import SearchPathQuery
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -23,7 +22,7 @@ from smtrain.command_line import CommandLine
 from smtrain.completion import without_verb
 from smtrain.console import Console
 from smtrain.errors import ExitCode, Problem, SmtrainError, fail
-from smtrain.passes.compose import MAIN_CONFIG, Request, as_typed, forced, group_test
+from smtrain.passes.compose import Request, as_typed, forced, group_test, search_path
 from smtrain.pipeline import compile_run
 from smtrain.registry import Registry
 from smtrain.verbs.sweep import Point
@@ -78,13 +77,8 @@ def _complete(hydra: Hydra, request: Request) -> ExitCode:
 @contextlib.contextmanager
 def _hydra(request: Request) -> Iterator[Hydra]:
     hydra_version.setbase("1.3")
-    path = create_config_search_path(MAIN_CONFIG)
-    for folder in request.config_dirs:
-        path.prepend("command-line", f"file://{os.path.abspath(folder)}", anchor=SearchPathQuery(provider="schema"))  # noqa: PTH100  # a URL is made of it
-    for entry in request.search_paths:
-        path.append("plugin", entry, anchor=SearchPathQuery(provider="schema"))
     try:
-        yield Hydra.create_main_hydra2(task_name="smtrain", config_search_path=path)
+        yield Hydra.create_main_hydra2(task_name="smtrain", config_search_path=search_path(request))
     finally:
         GlobalHydra.instance().clear()
 

@@ -75,4 +75,4 @@ def test_templates_of_the_shipped_models_are_those_that_llamafactory_gives_them(
 def test_all_data_configs_say_what_they_want_or_compile():
     for path in (CONF / "data").glob("example*.yaml"):
         data = yaml.safe_load(path.read_text())
-        assert (CONF / "example_data" / data["path"].rpartition("/")[2]).is_file()
+        assert (CONF.parent / "smtrain" / "example_data" / data["path"].rpartition("/")[2]).is_file()

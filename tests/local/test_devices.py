@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,6 +109,32 @@ def test_a_run_that_finds_too_few_free_gpus_says_so(runs: Runs, nvidia_smi: Path
     _, said = late.communicate(timeout=20)
     assert late.returncode == 75
     assert "the run needs 2 GPUs, and 1 of 4 are free" in said
+
+
+def test_one_run_at_a_time_chooses_its_gpus(runs: Runs, nvidia_smi: Path) -> None:
+    (runs.base / "leases").mkdir()
+    with (runs.base / "leases" / "choosing").open("w") as choosing:
+        fcntl.flock(choosing, fcntl.LOCK_EX)
+        runs.start("a", nvidia_smi)
+        time.sleep(0.5)
+        assert not (runs.base / "a" / "work").exists()
+    assert runs.gpus("a") == "0"
+
+
+def test_a_port_that_another_run_was_given_is_not_given_again(runs: Runs, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    # An interpreter that finds port 40000 free first, then 40001: nobody listens there yet.
+    python.write_text(
+        f"""#!/bin/sh
+if [ "$1" = -S ]; then if mkdir "$ASKED" 2>/dev/null; then echo 40000; else echo 40001; fi
+else exec {sys.executable} "$@"; fi
+"""
+    )
+    python.chmod(0o755)
+    for name in ("a", "b"):
+        runs.start(name, None, accelerator="cpu", SMTRAIN_PYTHON=str(python), ASKED=str(tmp_path / f"asked-{name}"))
+        runs.gpus(name)
+    assert [(runs.base / name / "work" / "port").read_text() for name in ("a", "b")] == ["40000", "40001"]
 
 
 def test_gpus_are_free_again_when_a_run_has_ended(runs: Runs, nvidia_smi: Path) -> None:

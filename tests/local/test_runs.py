@@ -109,6 +109,13 @@ def test_a_stopped_run_goes_on_from_what_it_saved(run_dir: Path) -> None:
     assert seen(run_dir)["argv"] == []
 
 
+def test_a_run_that_fails_after_an_earlier_try_was_stopped_has_failed(run_dir: Path) -> None:
+    receipt = launch(run_dir, program(python_step(GOES), outputs=(CHECKPOINTS,)), detach=True)
+    wait_for(run_dir, "ready")
+    assert LocalBackend().stop(run_dir, receipt).state is State.STOPPED
+    assert launch(run_dir, program(python_step("raise SystemExit(3)"))).state is State.FAILED
+
+
 def test_a_run_that_does_not_end_is_killed_after_the_grace(run_dir: Path) -> None:
     deaf = Step(name="train", argv=("bash", "-c", "trap '' TERM; echo ready; while true; do sleep 0.1; done"))
     receipt = launch(run_dir, program(deaf), grace_s=1, detach=True)

@@ -49,7 +49,9 @@ def test_a_global_package_places_lines_at_the_root(configs: Path) -> None:
 
 def test_the_file_merged_last_is_the_origin(configs: Path) -> None:
     (configs / "experiment" / "base.yaml").write_text("# @package _global_\nname: base\nseed: 1\n")
-    (configs / "experiment" / "top.yaml").write_text("# @package _global_\ndefaults:\n  - base\n  - _self_\nname: top\n")
+    (configs / "experiment" / "top.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - base\n  - _self_\nname: top\n"
+    )
     origins = composed("experiment=top").origins
     assert origins.of("name") == Origin(source="conf/experiment/top.yaml", line=5)
     assert origins.of("seed") == Origin(source="conf/experiment/base.yaml", line=3)
