@@ -38,6 +38,9 @@ FSDP_KEYS = _names("""
 _IGNORED_MODULES = "fsdp_ignored_modules"
 _TYPES: Mapping[StrategyKind, str] = {"ddp": "MULTI_GPU", "fsdp": "FSDP"}
 
+FORKS: Mapping[str, str] = {"kt_config": "accelerate-kt"}
+"""Keys that only a fork of accelerate reads (KTransformers', which LLaMA-Factory's use_kt needs)."""
+
 
 def check(content: bytes, *, source: str, kind: StrategyKind, topology: Topology) -> Iterator[Problem]:
     """Yields what is wrong with the document, and where it contradicts the run."""
@@ -61,9 +64,12 @@ def check(content: bytes, *, source: str, kind: StrategyKind, topology: Topology
     for name in _repeated(node):
         yield _problem(source, lines[name], f"{name} stands twice.")
     for name in sorted(set(map(str, data)) - KEYS):
-        yield _problem(
-            source, lines.get(name), f"{name}: unknown key of accelerate {VERSION}.", did_you_mean(name, KEYS)
-        )
+        what = f"{name}: unknown key of accelerate {VERSION}."
+        if name in FORKS:
+            fix = f"Only the fork {FORKS[name]} reads it; the target must have that installed."
+            yield _problem(source, lines.get(name), what, fix, Severity.WARNING)
+        else:
+            yield _problem(source, lines.get(name), what, did_you_mean(name, KEYS))
     for problem in (*_kind(data, kind, topology), *_fsdp(data)):
         name, what, fix, severity = problem
         yield _problem(source, lines.get(name), f"{name}: {what}", fix, severity)

@@ -215,7 +215,7 @@ def _output(step: LaterStep) -> Output:
 
 def _outputs(trained: Mapping[str, object]) -> Iterator[Output]:
     yield Output(
-        name="output",
+        name="train",
         path=places.normal(places.output_dir(trained)),
         kinds=(OutputKind.MODEL, OutputKind.CHECKPOINTS, OutputKind.LOGS),
         checkpoint_glob="checkpoint-*",

@@ -63,9 +63,7 @@ def train(job: Job, stage: str, version: str, own: Arguments) -> Program:
         files=(document.render(TRAIN_FILE, args),),
         env=(SWITCH,),
         inputs=tuple(item for item in (model.input, data) if item is not None),
-        outputs=(
-            Output(name="output", path=folder, kinds=(OutputKind.MODEL, OutputKind.CHECKPOINTS, OutputKind.LOGS)),
-        ),
+        outputs=(Output(name="train", path=folder, kinds=(OutputKind.MODEL, OutputKind.CHECKPOINTS, OutputKind.LOGS)),),
         needs=requirements.needs(job, version, {}),
         metric_patterns=metrics.PATTERNS,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from msgspec import Meta
 from smtrain.plugin import (
     Bundle,
     BundleFile,
-    EnvVar,
     Exec,
     Input,
     Job,
@@ -24,6 +22,7 @@ from smtrain.plugin import (
     Staging,
     launch_script,
     runs,
+    warning,
 )
 from smtrain_local import bindings
 
@@ -58,7 +57,7 @@ class LocalBackend:
     def lower(self, job: Job, program: Program, options: LocalOptions) -> Bundle:
         """Returns the bundle: `launch.sh`, `program/` and `inputs/`."""
         own = bindings.render(job, program, python=options.python, gpus=options.gpus, grace_s=options.grace_s)
-        script = launch_script.render(_with_env(program, job), bindings=own)
+        script = launch_script.render(program, bindings=own)
         return Bundle(
             name=job.run.name,
             backend=job.run.backend.name,
@@ -87,14 +86,13 @@ class LocalBackend:
         return runs.stop(run_dir, receipt)
 
 
-def _with_env(program: Program, job: Job) -> Program:
-    """What the trainer did not take over from the run's own environment is added here."""
-    said = {variable.name for variable in program.env}
-    rest = tuple(EnvVar(name=name, value=value) for name, value in job.run.env.items() if name not in said)
-    return dataclasses.replace(program, env=(*program.env, *rest))
-
-
 def _placement(job: Job, options: LocalOptions) -> Iterator[Problem]:
+    if job.run.launcher.kind == "deepspeed" and job.topology.accelerator != "cpu":
+        yield warning(
+            "launcher.kind",
+            "DeepSpeed's launcher takes the GPUs from 0 on, whatever other runs of this machine hold.",
+            "Say launcher=torchrun if several runs share the machine.",
+        )
     if job.topology.nodes > 1:
         yield Problem(
             key="compute.nodes",

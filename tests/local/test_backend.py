@@ -116,7 +116,11 @@ def test_every_runtime_variable_has_a_value(tmp_path: Path) -> None:
 @settings(max_examples=8)
 @given(text=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12))
 def test_any_text_arrives_in_arguments_and_environment(tmp_path: Path, text: str) -> None:
-    run_dir = lower(tmp_path / "run", program(dumping(text), env=(EnvVar(name="A", value=text),)), job(env={"B": text}))
+    run_dir = lower(
+        tmp_path / "run",
+        program(dumping(text), env=(EnvVar(name="A", value=text), EnvVar(name="B", value=text))),
+        job(),
+    )
     assert launch(run_dir).returncode == 0
     found = seen(run_dir)
     assert isinstance(found["env"], dict)
