@@ -80,7 +80,10 @@ def _compiling(verb: str, rest: list[str]) -> CommandLine:
     parser.add_argument("--detach", "-d", action="store_true", help="return once the run has started")
     flags = parser.parse_intermixed_args(rest)
     overrides = list(flags.overrides)
-    operands = (overrides.pop(0),) if verb == "explain" and overrides and "=" not in overrides[0] else ()
+    # Tab completion ends a key in "=".
+    named = overrides[0].removesuffix("=") if verb == "explain" and overrides else "="
+    operands = () if "=" in named else (named,)
+    overrides = overrides[len(operands) :]
     request = Request(
         overrides=tuple(overrides),
         config_dirs=(flags.config_dir,) if flags.config_dir else (),

@@ -1,24 +1,70 @@
-"""Tab completion: Hydra's own, taught our verbs.
+"""Tab completion: Hydra's own, taught our verbs and flags.
 
 Hydra's shell functions call `smtrain -sc query=SHELL` with the line so far in COMP_LINE; Hydra takes every word after
-the program for an override, so the verb is taken out before it looks.
+the program for an override, so what only we know is taken out before it looks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
 from smtrain.command_line import COMPILING, VERBS
 
+FLAGS = frozenset({"--json", "--yes", "-y", "--detach", "-d"})
+"""Flags that Hydra does not know."""
 
-def without_verb(line: str) -> tuple[str, list[str]]:
-    """Returns the line as Hydra should see it, and the verbs that could complete its last word.
+ZSH_PRELUDE = """\
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }
+(( $+functions[complete] )) || { autoload -Uz bashcompinit && bashcompinit; }
+"""
+"""What the function for bash, which Hydra gives to zsh as well, needs there."""
 
-    Args:
-      line: the command line so far, program first.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypedLine:
+    """The command line so far.
+
+    Attributes:
+      program: its first word.
+      earlier: the words between the program (and a verb that takes overrides) and the last one.
+      last: the word to complete; "" after a space.
+      verbs: the verbs that could complete it.
+      takes_overrides: whether it may be an override.
     """
-    program, _, rest = line.partition(" ")
-    first, space, after = rest.partition(" ")
-    if space and first in VERBS:
-        return (f"{program} {after}" if first in COMPILING else ""), []
-    if not space:
-        return line, [verb for verb in VERBS if verb.startswith(first)]
-    return line, []
+
+    program: str
+    earlier: tuple[str, ...]
+    last: str
+    verbs: tuple[str, ...]
+    takes_overrides: bool
+
+    @property
+    def config_dirs(self) -> tuple[str, ...]:
+        """The folders that the line names with --config-dir."""
+        glued = [word.partition("=")[2] for word in self.earlier if word.startswith("--config-dir=")]
+        pairs = zip(self.earlier, self.earlier[1:], strict=False)
+        return (*glued, *(value for flag, value in pairs if flag in ("--config-dir", "-cd")))
+
+    def for_hydra(self, forced: Callable[[Iterable[str]], Iterable[str]]) -> str:
+        """Returns the line as Hydra should see it.
+
+        Args:
+          forced: puts `++` before overrides of keys that no file mentions.
+        """
+        earlier = [text for word in self.earlier for text in ([word] if word.startswith("-") else forced([word]))]
+        return " ".join((self.program, *earlier, self.last))
+
+
+def typed_line(text: str) -> TypedLine:
+    """Returns the parts of a command line that ends at the cursor, program first."""
+    program, *words = [*text.split(), ""] if text[-1:].isspace() or not text else text.split()
+    *earlier, last = words or [""]
+    verb = earlier[0] if earlier and earlier[0] in VERBS else None
+    return TypedLine(
+        program=program,
+        earlier=tuple(word for word in earlier[verb is not None :] if word not in FLAGS),
+        last=last,
+        verbs=tuple(name for name in VERBS if name.startswith(last)) if not earlier else (),
+        takes_overrides=(verb is None or verb in COMPILING) and not last.startswith("-"),
+    )

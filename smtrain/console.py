@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TextIO
 
-from smtrain.errors import Problem, SmtrainError
+from smtrain.errors import ExitCode, Problem, SmtrainError
 
 if TYPE_CHECKING:
     from smtrain.spec import Json
@@ -59,8 +59,10 @@ class Console:
 
     def failure(self, error: SmtrainError) -> None:
         """Prints what went wrong, as prose on stderr and, with --json, as JSON on stdout."""
-        # Errors last, next to the prompt.
-        self.problems(sorted(error.problems, key=lambda problem: problem.is_error))
+        # Doubts about the configuration can wait until it compiles; a plugin that was left out may be the reason.
+        self.problems(
+            problem for problem in error.problems if problem.is_error or problem.code is ExitCode.BROKEN_PLUGIN
+        )
         self.result({"error": {"exit_code": int(error.exit_code), "problems": list(map(_as_json, error.problems))}})
 
     def paint(self, text: str, colour: str, stream: TextIO) -> str:

@@ -170,9 +170,13 @@ class Compute:
     """The machines."""
 
     nodes: Annotated[PositiveInt, Meta(description="Hosts.")] = 1
+    gpus_per_node: Annotated[
+        PositiveInt | None, Meta(description="GPUs of each host to train on, one worker process on each.")
+    ] = None
     processes_per_node: Annotated[
-        PositiveInt, Meta(description="Worker processes on each host: one per GPU, where there are GPUs.")
-    ] = 1
+        PositiveInt | None,
+        Meta(description="Worker processes on each host; None takes gpus_per_node, or one."),
+    ] = None
     accelerator: Annotated[
         Literal["auto", "gpu", "cpu"],
         Meta(description="What the processes compute on; auto takes a GPU where the target has one."),

@@ -10,6 +10,7 @@ from pathlib import Path
 from smtrain import batch, columns, datasets, models, rows
 from smtrain.errors import Problem, warning
 from smtrain.interfaces import Demands
+from smtrain.sections import Compute
 from smtrain.spec import Batch, Dataset, Job, Run, Topology
 
 FIRST_ROWS = 1000
@@ -31,11 +32,7 @@ def resolve(run: Run, demands: Demands) -> Resolved:
       run: what the user said.
       demands: what its trainer asks for.
     """
-    topology = Topology(
-        nodes=run.compute.nodes,
-        processes_per_node=run.compute.processes_per_node,
-        accelerator=run.compute.accelerator,
-    )
+    topology, topology_problems = _topology(run.compute)
     sizes, batch_problems = _batch(run, demands, topology)
     model, model_problems = models.resolve(run.model)
     found = datasets.find(run.data) if demands.rows is not None else datasets.Found()
@@ -51,8 +48,26 @@ def resolve(run: Run, demands: Demands) -> Resolved:
         strategy_document=document,
         steps=_steps(demands, seen, sizes),
     )
-    problems = (*batch_problems, *model_problems, *found.problems, *row_problems, *document_problems)
+    problems = (*topology_problems, *batch_problems, *model_problems, *found.problems, *row_problems, *document_problems)
     return Resolved(job=job, problems=(*problems, *_absent_data(run, demands, found)))
+
+
+def _topology(compute: Compute) -> tuple[Topology, tuple[Problem, ...]]:
+    """Takes the processes from whichever of the two settings says them, which must not disagree."""
+    gpus, processes = compute.gpus_per_node, compute.processes_per_node
+    problems: list[Problem] = []
+    if gpus is not None and compute.accelerator == "cpu":
+        what = f"{gpus} GPUs a node, but compute.accelerator is cpu."
+        fix = "Set compute.processes_per_node for processes on CPUs, or choose compute=gpu."
+        problems.append(Problem(key="compute.gpus_per_node", what=what, fix=fix))
+    elif gpus is not None and processes not in (None, gpus):
+        what = f"{processes} processes, but compute.gpus_per_node is {gpus}; each GPU has one process."
+        problems.append(Problem(key="compute.processes_per_node", what=what, fix="Set one of the two only."))
+    return Topology(
+        nodes=compute.nodes,
+        processes_per_node=processes or gpus or 1,
+        accelerator="gpu" if gpus is not None else compute.accelerator,
+    ), tuple(problems)
 
 
 def _batch(run: Run, demands: Demands, topology: Topology) -> tuple[Batch, tuple[Problem, ...]]:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra import version as hydra_version
@@ -15,11 +16,14 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from smtrain.command_line import CommandLine
-from smtrain.completion import without_verb
+from smtrain.completion import ZSH_PRELUDE, typed_line
 from smtrain.console import Console
 from smtrain.errors import ExitCode, Problem, SmtrainError, fail
 from smtrain.passes.compose import Request, as_typed, forced, group_test, search_path
@@ -35,9 +39,9 @@ def dispatch(line: CommandLine, console: Console) -> ExitCode:
     """Does what the Hydra flags of the command line ask for."""
     flags = line.options
     request = replace(line.composable, search_paths=Registry().config_paths)
+    if flags.shell_completion:
+        return _complete(request)
     with _hydra(request) as hydra:
-        if flags.shell_completion:
-            return _complete(hydra, request)
         try:
             return _do(hydra, flags, request, console)
         except HydraException as error:
@@ -61,22 +65,42 @@ def _do(hydra: Hydra, flags: Namespace, request: Request, console: Console) -> E
     return ExitCode.DONE
 
 
-def _complete(hydra: Hydra, request: Request) -> ExitCode:
-    if not any(text.startswith("query=") for text in request.overrides):
-        hydra.shell_completion(config_name=request.config_name, overrides=list(request.overrides))
+def _complete(request: Request) -> ExitCode:
+    if any(text.startswith("query=") for text in request.overrides):
+        _propose(request)
         return ExitCode.DONE
-    line, verbs = without_verb(os.environ.get("COMP_LINE", ""))
-    if verbs:
-        sys.stdout.write(f"{' '.join(verbs)} ")
-    if line:
-        os.environ["COMP_LINE"] = line
-        hydra.shell_completion(config_name=request.config_name, overrides=list(request.overrides))
+    if "install=zsh" in request.overrides:
+        sys.stdout.write(ZSH_PRELUDE)
+    with _hydra(request) as hydra:
+        try:
+            hydra.shell_completion(config_name=request.config_name, overrides=list(request.overrides))
+        except ValueError as error:
+            raise fail(" ".join(str(error).split()), "For example: smtrain -sc install=bash") from error
     return ExitCode.DONE
+
+
+def _propose(request: Request) -> None:
+    """Prints what could complete the line; whatever is wrong with the line, nobody wants to read it now."""
+    line = typed_line(os.environ.get("COMP_LINE", ""))
+    sys.stdout.write("".join(f"{verb}\n" for verb in line.verbs))
+    if not line.takes_overrides:
+        return
+    request = replace(request, config_dirs=tuple(folder for folder in line.config_dirs if Path(folder).is_dir()))
+    with (
+        _hydra(request) as hydra,
+        Path(os.devnull).open("w") as nowhere,
+        contextlib.redirect_stderr(nowhere),
+        contextlib.suppress(HydraException, OmegaConfBaseException, YAMLError, SystemExit),
+    ):
+        is_group = group_test(request)
+        os.environ["COMP_LINE"] = line.for_hydra(lambda words: forced(words, is_group))
+        hydra.shell_completion(config_name=request.config_name, overrides=list(request.overrides))
 
 
 @contextlib.contextmanager
 def _hydra(request: Request) -> Iterator[Hydra]:
     hydra_version.setbase("1.3")
+    Plugins.instance()  # finds launchers, sweepers, shells, and the kinds of source that a search path may name
     try:
         yield Hydra.create_main_hydra2(task_name="smtrain", config_search_path=search_path(request))
     finally:
