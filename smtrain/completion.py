@@ -58,7 +58,9 @@ class TypedLine:
 
 def typed_line(text: str) -> TypedLine:
     """Returns the parts of a command line that ends at the cursor, program first."""
-    program, *words = [*text.split(), ""] if text[-1:].isspace() or not text else text.split()
+    program, *words = text.split() or ["smtrain"]
+    if text[-1:].isspace():
+        words.append("")
     *earlier, last = words or [""]
     verb = earlier[0] if earlier and earlier[0] in VERBS else None
     return TypedLine(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from importlib import metadata, util
@@ -15,6 +16,11 @@ from hypothesis import HealthCheck, settings
 # No model hub is asked for anything; read by the libraries when they are imported, and by child processes.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+# Whoever started the tests in the background may have had them ignore these, and every child would inherit that.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
 
 ROOT = Path(__file__).parents[1]
 

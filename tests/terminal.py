@@ -8,6 +8,7 @@ import pty
 import re
 import select
 import subprocess
+import termios
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -60,9 +61,7 @@ class Terminal:
 def on_terminal(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Iterator[Terminal]:
     """Runs a program on a terminal of 24 lines and 100 columns; it is killed at the end if it still goes."""
     handle, other = pty.openpty()
-    os.set_blocking(other, True)
-    with contextlib.suppress(OSError):
-        subprocess.run(("stty", "rows", "24", "cols", "100"), stdin=other, check=False)
+    termios.tcsetwinsize(other, (24, 100))
     process = subprocess.Popen(
         argv, cwd=cwd, env=dict(env), stdin=other, stdout=other, stderr=other, start_new_session=True
     )

@@ -125,11 +125,7 @@ def test_an_interrupted_run_goes_on_from_its_last_checkpoint(tiny_model: Path, t
         "trainer.args.save_total_limit=2",
     ]  # fmt: skip
     command = [sys.executable, "-m", "smtrain.cli", "run", *words]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        # A shell that started the tests in the background has them ignore SIGINT.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509  # no threads here
-    )  # fmt: skip
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not list(tmp_path.glob("runs/*/output/**/checkpoint-*/trainer_state.json")):
         time.sleep(0.1)

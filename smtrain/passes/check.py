@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from collections.abc import Iterator
 
+from smtrain.credentials import PATTERNS
 from smtrain.errors import Problem
 from smtrain.spec import Bundle, BundleFile
-
-SECRETS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
-    ("a Hugging Face token", re.compile(rb"\bhf_[A-Za-z0-9]{30,}\b")),
-    ("an AWS access key", re.compile(rb"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")),
-    ("a GitHub token", re.compile(rb"\bgh[pousr]_[A-Za-z0-9]{36,}\b")),
-    ("an OpenAI-style API key", re.compile(rb"\bsk-(?:proj-|ant-)?[A-Za-z0-9_-]{32,}\b")),
-    ("a private key", re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")),
-)
-"""Published formats of credentials."""
 
 
 def check(bundle: Bundle) -> Iterator[Problem]:
@@ -39,7 +30,7 @@ def _paths(bundle: Bundle) -> Iterator[Problem]:
 
 
 def _secrets(file: BundleFile) -> Iterator[Problem]:
-    for name, pattern in SECRETS:
+    for name, pattern in PATTERNS:
         found = pattern.search(file.content) if isinstance(file.content, bytes) else None
         if found:
             line = file.content.count(b"\n", 0, found.start()) + 1  # type: ignore[union-attr]  # bytes, as just seen

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from smtrain.credentials import hidden, hidden_override
 from smtrain.errors import Origin, Problem
 from smtrain.origins import ConfigFile, Origins
 from smtrain.spec import Json
@@ -84,8 +86,8 @@ def compose(request: Request) -> Composed:
     for _ in range(len(overrides) + 1):
         try:
             composed = _compose_once(loader, request.config_name, overrides)
-        except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError) as error:
-            problem, culprit = _explain(error, overrides, loader)
+        except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError, RecursionError) as error:
+            problem, culprit = explain(error, overrides, loader.repository)
             problems.append(problem)
             if culprit is None:
                 break
@@ -157,9 +159,11 @@ def _missing_dirs(folders: Iterable[str]) -> Iterable[Problem]:
 
 def _compose_once(loader: ConfigLoaderImpl, config_name: str, overrides: tuple[str, ...]) -> Composed:
     ours = [text for text in overrides if not _is_hydras(text)]
-    parsed, repo = loader._parse_overrides_and_create_caching_repo(  # noqa: SLF001  # see the module docstring
-        config_name, list(forced(ours, loader.repository.group_exists))
-    )
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        parsed, repo = loader._parse_overrides_and_create_caching_repo(  # noqa: SLF001  # see the module docstring
+            config_name, list(forced(ours, loader.repository.group_exists))
+        )
     ConfigLoaderImpl.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=True)
     _reject_doubles(parsed, repo)
     defaults = create_defaults_list(
@@ -169,36 +173,20 @@ def _compose_once(loader: ConfigLoaderImpl, config_name: str, overrides: tuple[s
     ConfigLoaderImpl._apply_overrides_to_config(defaults.config_overrides, config)  # noqa: SLF001  # as above
     config.pop("hydra", None)
     tree, unresolved, problems = _resolve(config)
-    typed = {_key(text): _without_secret(text) for text in ours}
+    typed = {key_of(text): hidden_override(text) for text in ours}
     values = {override.key_or_group: typed[override.key_or_group] for override in defaults.config_overrides}
     return Composed(
         tree=tree,
         unresolved=unresolved,
         origins=Origins(files=tuple(_files(defaults.defaults, repo)), overrides=values),
         choices={key: value for key, value in defaults.overrides.known_choices.items() if value is not None},
-        problems=problems,
+        problems=(*missing_search_paths(str(warning.message) for warning in warned), *problems),
     )
 
 
 def _is_hydras(text: str) -> bool:
     key = text.lstrip("+~")
     return key.startswith(("hydra.", "hydra/")) and not key.startswith("hydra.searchpath")
-
-
-def _without_secret(text: str) -> str:
-    """Returns the override as it may be shown: what was typed for a secret may be the secret itself."""
-    key, equals, _ = text.partition("=")
-    return f"{key}=…" if equals and _key(text).partition(".")[0] == "secrets" else text
-
-
-def _key(text: str) -> str:
-    return text.partition("=")[0].lstrip("+~")
-
-
-class _DoubledError(ValueError):
-    def __init__(self, override: Override, choices: tuple[str, ...]) -> None:
-        super().__init__(override.input_line)
-        self.override, self.choices = override, choices
 
 
 def _reject_doubles(parsed: Iterable[Override], repo: IConfigRepository) -> None:
@@ -209,7 +197,7 @@ def _reject_doubles(parsed: Iterable[Override], repo: IConfigRepository) -> None
         if override.package is None and "." not in key and repo.group_exists(override.key_or_group):
             first = chosen.setdefault(key, override)
             if first is not override:
-                raise _DoubledError(override, (str(first.value()), str(override.value())))
+                raise DoubledError(override, (str(first.value()), str(override.value())))
 
 
 def _files(defaults: Iterable[ResultDefault], repo: IConfigRepository) -> Iterable[ConfigFile]:
@@ -220,7 +208,7 @@ def _files(defaults: Iterable[ResultDefault], repo: IConfigRepository) -> Iterab
         package = default.package if default.package is not None else loaded.header.get("package")
         path = _path_of(loaded.path, default.config_path)
         if path is not None:
-            yield ConfigFile(source=_shown(path), package=package or "", text=path.read_text(encoding="utf-8"))
+            yield ConfigFile(source=shown(path), package=package or "", text=path.read_text(encoding="utf-8"))
 
 
 def _path_of(source: str, config_path: str) -> Path | None:
@@ -237,13 +225,6 @@ def _path_of(source: str, config_path: str) -> Path | None:
     return folder / name if folder is not None and (folder / name).is_file() else None
 
 
-def _shown(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
-
-
 def _resolve(config: DictConfig) -> tuple[Mapping[str, Json], Mapping[str, str], tuple[Problem, ...]]:
     """Returns the tree with interpolations resolved, the interpolations, and those that do not resolve."""
     raw = cast("dict[str, Json]", OmegaConf.to_container(config, resolve=False))
@@ -253,22 +234,17 @@ def _resolve(config: DictConfig) -> tuple[Mapping[str, Json], Mapping[str, str],
         try:
             OmegaConf.select(config, key, throw_on_resolution_failure=True)
         except OmegaConfBaseException as error:
-            problems.append(_interpolation_problem(key, text, error))
+            problems.append(interpolation_problem(key, text, error))
             OmegaConf.update(config, key, None, force_add=True)
-    tree = cast("dict[str, Json]", OmegaConf.to_container(config, resolve=True))
+    tree = cast("dict[str, Json]", _with_text_keys(OmegaConf.to_container(config, resolve=True)))
     return tree, written, tuple(problems)
 
 
-def _interpolation_problem(key: str, text: str, error: OmegaConfBaseException) -> Problem:
-    message = str(error).splitlines()[0].removesuffix(".")
-    named = re.search(r"Interpolation key '([^']*)' not found", message)
-    if named:
-        return Problem(
-            key=key,
-            what=f"`{text}` refers to `{named[1]}`, which is not defined.",
-            fix=f"Define `{named[1]}` (own names go under `vars:`), or quote the text if no interpolation is meant.",
-        )
-    return Problem(key=key, what=f"`{text}` cannot be resolved: {message}.", fix="Mend the interpolation.")
+def _with_text_keys(value: object) -> object:
+    """Returns the value with every key of a mapping as text: YAML also has numbers and booleans there."""
+    if isinstance(value, dict):
+        return {str(key): _with_text_keys(item) for key, item in value.items()}
+    return [_with_text_keys(item) for item in value] if isinstance(value, list) else value
 
 
 def _leaves(value: Json, path: tuple[str, ...]) -> Iterable[tuple[str, Json]]:
@@ -282,87 +258,3 @@ def _leaves(value: Json, path: tuple[str, ...]) -> Iterable[tuple[str, Json]]:
         yield ".".join(path), value
 
 
-def _explain(error: Exception, overrides: tuple[str, ...], loader: ConfigLoaderImpl) -> tuple[Problem, str | None]:
-    """Returns the problem behind Hydra's error, and the override to set aside so that composing can go on."""
-    match error:
-        case OverrideParseException():
-            return _bad_override(error, overrides)
-        case MissingConfigException():
-            return _missing_choice(error, overrides, loader)
-        case _DoubledError():
-            return _doubled(error, overrides)
-        case yaml.MarkedYAMLError():
-            return _malformed(error), None
-        case ConfigCompositionException() if str(error).startswith(("Ambiguous value", "Sweep parameters")):
-            return _sweep_without_m(error, overrides)
-        case _:
-            return _other(error, overrides)
-
-
-def _bad_override(error: OverrideParseException, overrides: tuple[str, ...]) -> tuple[Problem, str | None]:
-    culprit = _typed(error.override, overrides)
-    what = str(error.__cause__ or error).splitlines()[0].removesuffix(".")
-    fix = "Write key=value; quote a value with special characters twice, as in 'key=\"a b, c\"'."
-    return Problem(key="", what=f"Cannot be read: {what}.", fix=fix, where=_override(culprit)), culprit
-
-
-def _missing_choice(
-    error: MissingConfigException, overrides: tuple[str, ...], loader: ConfigLoaderImpl
-) -> tuple[Problem, str | None]:
-    missing = error.missing_cfg_file or ""
-    group, _, choice = missing.rpartition("/")
-    culprit = next((text for text in overrides if _key(text).partition("@")[0] == group), None)
-    if not group:
-        what, fix = f"There is no config called `{missing}`.", "Check --config-name and --config-dir."
-        return Problem(key="", what=what, fix=fix), None
-    options = error.options or loader.repository.get_group_options(group, ObjectType.CONFIG)
-    where = _override(culprit) if culprit else _parent(error)
-    listing = ", ".join(sorted(options))
-    hint = did_you_mean(choice, options)
-    fix = hint if hint.startswith("Choose") else f"{hint} `{group}` can be: {listing}."
-    return Problem(key=group, what=f"There is no `{choice}` to choose.", fix=fix, where=where), culprit
-
-
-def _parent(error: MissingConfigException) -> Origin | None:
-    named = re.match(r"In '([^']+)'", str(error))
-    return Origin(source=f"defaults list of `{named[1]}`") if named else None
-
-
-def _doubled(error: _DoubledError, overrides: tuple[str, ...]) -> tuple[Problem, str | None]:
-    key = error.override.key_or_group
-    culprit = _typed(error.override.input_line or "", overrides)
-    what = f"Chosen twice: {' and '.join(f'`{choice}`' for choice in error.choices)}."
-    fix = f"Keep one; to try both, sweep: smtrain -m {key}={','.join(error.choices)}"
-    return Problem(key=key, what=what, fix=fix, where=_override(culprit)), culprit
-
-
-def _malformed(error: yaml.MarkedYAMLError) -> Problem:
-    mark = error.problem_mark or error.context_mark
-    where = Origin(source=_shown(Path(mark.name)), line=mark.line + 1) if mark else None
-    what = " ".join(part for part in (error.context, error.problem) if part)
-    return Problem(key="", what=f"Not valid YAML: {what}.", fix="Mend the syntax at this place.", where=where)
-
-
-def _sweep_without_m(error: Exception, overrides: tuple[str, ...]) -> tuple[Problem, str | None]:
-    culprit = next((text for text in overrides if text in str(error)), None)
-    key, _, value = (culprit or "").partition("=")
-    fix = f"Sweep over it: smtrain -m {culprit}\nGive a list: {key}=[{value}]\nGive text: {key}=\\'{value}\\'"
-    what = f"`{value}` holds several values, which is a sweep."
-    return Problem(key=_key(culprit or ""), what=what, fix=fix, where=_override(culprit)), culprit
-
-
-def _other(error: Exception, overrides: tuple[str, ...]) -> tuple[Problem, str | None]:
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    text = " ".join(str(error if isinstance(error, ConfigCompositionException) else cause).split())
-    culprit = next((item for item in overrides if item in text or f"'{_key(item)}'" in text), None)
-    return Problem(key="", what=f"{text.removesuffix('.')}.", where=_override(culprit)), culprit
-
-
-def _typed(parsed: str, overrides: tuple[str, ...]) -> str | None:
-    return next((text for text in overrides if parsed in {text, f"++{text}"}), None)
-
-
-def _override(text: str | None) -> Origin | None:
-    return Origin(source=f"override `{text}`") if text else None
