@@ -12,7 +12,7 @@ from typing import cast
 from smtrain import command_line
 from smtrain.command_line import VERBS, CommandLine
 from smtrain.console import Console
-from smtrain.errors import ExitCode, SmtrainError
+from smtrain.errors import ExitCode, SmtrainError, fail
 
 Verb = Callable[[CommandLine, Console], ExitCode]
 
@@ -55,6 +55,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has left; what we still hold for them goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
+    except OSError as error:
+        # A disk that is full, a folder that may not be read: nothing that smtrain did wrong.
+        failed = fail(_of_the_machine(error), "Mend that, and try again.", code=ExitCode.MISSING_HERE)
+        console.failure(failed)
+        return failed.exit_code
+
+
+def _of_the_machine(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"{reason}: {error.filename}." if error.filename else f"{reason}."
 
 
 VERB_FUNCTIONS = {

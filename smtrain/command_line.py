@@ -86,7 +86,8 @@ def _compiling(verb: str, rest: list[str]) -> CommandLine:
     overrides = overrides[len(operands) :]
     request = Request(
         overrides=tuple(overrides),
-        config_dirs=(flags.config_dir,) if flags.config_dir else (),
+        # Hydra's --config-path replaces the folder of the primary config; ours must stay to be found, after it.
+        config_dirs=tuple(folder for folder in (flags.config_path, flags.config_dir) if folder),
         config_name=flags.config_name or PRIMARY,
     )
     return CommandLine(verb=verb, options=flags, operands=operands, request=request)

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
+from hydra._internal.config_repository import IConfigRepository
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
-from hydra._internal.config_repository import IConfigRepository
 from omegaconf.errors import OmegaConfBaseException
 
 from smtrain.credentials import hidden, hidden_override
@@ -19,7 +19,10 @@ from smtrain.suggest import did_you_mean
 
 
 class DoubledError(ValueError):
+    """One group is chosen twice."""
+
     def __init__(self, override: Override, choices: tuple[str, ...]) -> None:
+        """Keeps the second override, and both choices."""
         super().__init__(override.input_line)
         self.override, self.choices = override, choices
 
@@ -50,15 +53,18 @@ def explain(error: Exception, overrides: tuple[str, ...], repository: IConfigRep
 def _bad_override(error: OverrideParseException, overrides: tuple[str, ...]) -> tuple[Problem, str | None]:
     culprit = _typed(error.override, overrides)
     key, equals, value = (culprit or "").partition("=")
-    if equals and _BARE.fullmatch(value):
+    if equals and _KEY.fullmatch(key) and _BARE.fullmatch(value):
         what = "Hydra's syntax does not allow this value without quotes."
-    X    else:
-        what = f"Cannot be read: {hidden(_plain(str(error.__cause__ or error).splitlines()[0])).removesuffix('.')}."
+        quoted = f'{key}="{value}"'
+        fix = f"Quote it for Hydra, and once more for the shell: '{hidden_override(quoted)}'"
+    else:
+        what = f"Cannot be read: {hidden(str(error.__cause__ or error).splitlines()[0].replace('++', ''))}."
         fix = "Write key=value; quote a value with special characters twice, as in 'key=\"a b, c\"'."
     return Problem(key=key_of(culprit or ""), what=what, fix=fix, where=_override(culprit)), culprit
 
 
-_BARE = re.compile(r"[^\[{'\"][^']*")
+_KEY = re.compile(r"[+~]*[\w./@-]+")
+_BARE = re.compile(r"[^\[{'\"][^'\"\\\n]*")
 """A value that is meant as plain text: no list, mapping or quotes of its own."""
 
 
@@ -134,6 +140,7 @@ def _override(text: str | None) -> Origin | None:
 
 
 def interpolation_problem(key: str, text: str, error: OmegaConfBaseException) -> Problem:
+    """Returns the problem of an interpolation that does not resolve."""
     message = str(error).splitlines()[0].removesuffix(".")
     named = re.search(r"Interpolation key '([^']*)' not found", message)
     if named:
@@ -159,6 +166,7 @@ def missing_search_paths(warned: Iterable[str]) -> Iterable[Problem]:
 
 
 def shown(path: Path) -> str:
+    """Returns a path as the user would write it here."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
@@ -166,6 +174,5 @@ def shown(path: Path) -> str:
 
 
 def key_of(text: str) -> str:
+    """Returns the key that an override sets, or the group that it chooses."""
     return text.partition("=")[0].lstrip("+~")
-
-

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -20,21 +21,52 @@ WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt")
 
 
 def resolve(model: Model) -> tuple[ResolvedModel, tuple[Problem, ...]]:
-    """Returns what the reference stands for, and what is wrong with it."""
-    folder = Path(model.path).expanduser()
-    if model.path.startswith("s3://"):
-        return ResolvedModel(reference=model.path, source=ModelSource.S3), ()
+    """Returns what the model's reference stands for, and what is wrong with it."""
+    return _look(model.path, MODEL)
+
+
+def resolve_adapters(model: Model) -> tuple[tuple[ResolvedModel, ...], tuple[Problem, ...]]:
+    """Returns what the adapters' references stand for, and what is wrong with them."""
+    references = [text.strip() for text in (model.adapter or "").split(",")] if model.adapter else []
+    looked = [_look(reference, ADAPTER) for reference in references]
+    return tuple(found for found, _ in looked), tuple(problem for _, problems in looked for problem in problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind:
+    """What a folder must hold to be one.
+
+    Attributes:
+      name: in words.
+      key: of the setting that names it.
+      config: its configuration file.
+    """
+
+    name: str
+    key: str
+    config: str
+
+
+MODEL = _Kind(name="model", key="model.path", config="config.json")
+ADAPTER = _Kind(name="adapter", key="model.adapter", config="adapter_config.json")
+
+
+def _look(reference: str, kind: _Kind) -> tuple[ResolvedModel, tuple[Problem, ...]]:
+    folder = Path(reference).expanduser()
+    if reference.startswith("s3://"):
+        return ResolvedModel(reference=reference, source=ModelSource.S3), ()
     if folder.is_dir():
-        problems = tuple(_folder_problems(model.path, folder))
-        config = _config(folder) if not problems else {}
-        found = ResolvedModel(
-            reference=model.path, source=ModelSource.FOLDER, fingerprint=_fingerprint(folder), config=config
-        )
-        return found, problems
-    hub = ResolvedModel(reference=model.path, source=ModelSource.HUB)
-    if REPOSITORY.fullmatch(model.path) and not _looks_local(model.path):
+        problems = tuple(_folder_problems(reference, folder, kind))
+        return ResolvedModel(
+            reference=reference,
+            source=ModelSource.FOLDER,
+            fingerprint=_fingerprint(folder, kind),
+            config={} if problems else _config(folder, kind),
+        ), problems
+    hub = ResolvedModel(reference=reference, source=ModelSource.HUB)
+    if REPOSITORY.fullmatch(reference) and not _looks_local(reference):
         return hub, ()
-    return hub, (_absent(model.path, folder),)
+    return hub, (_absent(reference, folder, kind),)
 
 
 def _looks_local(path: str) -> bool:
@@ -43,40 +75,40 @@ def _looks_local(path: str) -> bool:
     return bool(slash) and Path(first).is_dir()
 
 
-def _absent(reference: str, folder: Path) -> Problem:
-    what = f"There is no model folder `{reference}`."
+def _absent(reference: str, folder: Path, kind: _Kind) -> Problem:
+    what = f"There is no {kind.name} folder `{reference}`."
     siblings = sorted(path.name for path in folder.parent.iterdir() if path.is_dir()) if folder.parent.is_dir() else []
     if siblings:
         fix = f"`{folder.parent}` has: {', '.join(siblings[:10])}."
     else:
-        fix = "Give a folder with config.json and weights, a hub repository (ORG/NAME), or an s3:// URI."
-    return Problem(key="model.path", what=what, fix=fix)
+        fix = f"Give a folder with {kind.config} and weights, a hub repository (ORG/NAME), or an s3:// URI."
+    return Problem(key=kind.key, what=what, fix=fix)
 
 
-def _folder_problems(reference: str, folder: Path) -> Iterator[Problem]:
-    if not (folder / "config.json").is_file():
-        what = f"The folder `{reference}` holds no config.json, so it is no Hugging Face model."
-        yield Problem(key="model.path", what=what, fix="Point to the folder that save_pretrained wrote.")
+def _folder_problems(reference: str, folder: Path, kind: _Kind) -> Iterator[Problem]:
+    if not (folder / kind.config).is_file():
+        what = f"The folder `{reference}` holds no {kind.config}, so it is no Hugging Face {kind.name}."
+        yield Problem(key=kind.key, what=what, fix="Point to the folder that save_pretrained wrote.")
         return
     try:
-        json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        _config(folder, kind)
     except ValueError as error:
-        yield Problem(key="model.path", what=f"`{reference}/config.json` is not valid JSON: {error}.")
+        yield Problem(key=kind.key, what=f"`{reference}/{kind.config}` is not valid JSON: {error}.")
     if not any(path.suffix in WEIGHTS for path in folder.iterdir()):
-        what = f"The folder `{reference}` holds a config.json but no weights ({', '.join(WEIGHTS)})."
-        yield Problem(key="model.path", what=what, fix="Finish the download or the copy.")
+        what = f"The folder `{reference}` holds a {kind.config} but no weights ({', '.join(WEIGHTS)})."
+        yield Problem(key=kind.key, what=what, fix="Finish the download or the copy.")
 
 
-def _config(folder: Path) -> dict[str, Json]:
-    return cast("dict[str, Json]", json.loads((folder / "config.json").read_text(encoding="utf-8")))
+def _config(folder: Path, kind: _Kind) -> dict[str, Json]:
+    return cast("dict[str, Json]", json.loads((folder / kind.config).read_text(encoding="utf-8")))
 
 
-def _fingerprint(folder: Path) -> str:
-    """Digests config.json with every file's name and size: weights are too large to be read at each compile."""
+def _fingerprint(folder: Path, kind: _Kind) -> str:
+    """Digests the configuration with every file's name and size: weights are too large to be read at each compile."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
-    config = folder / "config.json"
+    config = folder / kind.config
     digest.update(config.read_bytes() if config.is_file() else b"")
     return digest.hexdigest()

@@ -182,6 +182,7 @@ class Job:
       topology: nodes and processes.
       batch: batch arithmetic.
       model: the model, looked at.
+      adapters: the adapters to start from, or to merge, looked at.
       datasets: the data sets of both roles.
       dataset_info: the user's own dataset_info.json, when the run uses one as it is.
       strategy_document: the user's own DeepSpeed or accelerate document; None when smtrain writes it.
@@ -194,6 +195,7 @@ class Job:
     batch: Batch
     model: ResolvedModel
     datasets: tuple[Dataset, ...]
+    adapters: tuple[ResolvedModel, ...] = ()
     dataset_info: bytes | None = None
     strategy_document: bytes | None = None
     steps: int | None = None

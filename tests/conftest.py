@@ -34,6 +34,10 @@ settings.register_profile(
 settings.load_profile("smtrain")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden/ from what is compiled now")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Leaves a test out, saying why, where a program that it names is not installed."""
     for marker in item.iter_markers("needs_program"):

@@ -71,6 +71,11 @@ DATASETS: Mapping[str, Dataset] = {
 }
 
 
+def adapter(reference: str) -> ResolvedModel:
+    source = ModelSource.S3 if "://" in reference else ModelSource.HUB if "org/" in reference else ModelSource.FOLDER
+    return ResolvedModel(reference=reference.strip(), source=source)
+
+
 def job(
     *datasets: Dataset,
     model: Model = HUB_MODEL,
@@ -108,6 +113,7 @@ def job(
     )
     return Job(
         run=run,
+        adapters=tuple(map(adapter, (model.adapter or "").split(","))) if model.adapter else (),
         topology=topology,
         batch=Batch(
             global_size=micro * accumulation * topology.world_size, micro_size=micro, accumulation=accumulation

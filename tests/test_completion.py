@@ -58,7 +58,9 @@ def proposals(line: str, env: Mapping[str, str], cwd: Path) -> list[str]:
     "shell",
     [pytest.param(name, marks=pytest.mark.needs_program(name)) for name in SETUP],
 )
-def test_a_person_is_shown_what_could_follow_and_the_only_choice_is_typed(shell: str, env: dict[str, str], tmp_path: Path) -> None:
+def test_a_person_is_shown_what_could_follow_and_the_only_choice_is_typed(
+    shell: str, env: dict[str, str], tmp_path: Path
+) -> None:
     argv = {"bash": ("bash", "--norc", "--noprofile", "-i"), "zsh": ("zsh", "-f", "-i")}[shell]
     with on_terminal(argv, cwd=tmp_path, env=env) as terminal:
         terminal.type(f'{SETUP[shell]}; eval "$(smtrain -sc install={shell})"; echo re""ady\n')

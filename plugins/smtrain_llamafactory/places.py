@@ -104,14 +104,14 @@ def model(job: Job, args: Mapping[str, object]) -> Placed:
 
 def adapters(job: Job, args: Mapping[str, object]) -> tuple[Placed, ...]:
     """Returns where the adapters lie that the training starts from."""
-    references = split(job.run.model.adapter)
     literals: tuple[str | None, ...] = split(args.get("adapter_name_or_path"))
-    if len(literals) != len(references):
-        literals = (None,) * len(references)
-    names = ["adapter"] if len(references) == 1 else [f"adapter-{number}" for number in range(1, len(references) + 1)]
+    count = len(job.adapters)
+    if len(literals) != count:
+        literals = (None,) * count
+    names = ["adapter"] if count == 1 else [f"adapter-{number}" for number in range(1, count + 1)]
     return tuple(
-        place(name, reference, _source(reference), literal=literal)
-        for name, reference, literal in zip(names, references, literals, strict=True)
+        place(name, found.reference, found.source, literal=literal, fingerprint=found.fingerprint)
+        for name, found, literal in zip(names, job.adapters, literals, strict=True)
     )
 
 
@@ -151,12 +151,6 @@ def overlap(first: str, second: str) -> bool:
     one, two = PurePosixPath(first).parts, PurePosixPath(second).parts
     shared = min(len(one), len(two))
     return one[:shared] == two[:shared]
-
-
-def _source(reference: str) -> ModelSource:
-    if reference.startswith("s3://"):
-        return ModelSource.S3
-    return ModelSource.FOLDER if folder_like(reference) else ModelSource.HUB
 
 
 def _names_a_path(argument: str, value: str) -> bool:

@@ -1,4 +1,4 @@
-"""Compose: overrides → one plain tree, and where each of its values was said. The only user of Hydra and OmegaConf.
+"""Compose: overrides → one plain tree, and where each of its values was said. The one place that composes with Hydra.
 
 Hydra's own loader does the composing, one level below `hydra.compose`: that is where the defaults list is to be had,
 which the origins need, and it spares composing Hydra's own node. A `key=value` for a key that no file mentions is let
@@ -8,7 +8,6 @@ through, since the next pass knows every legal key and answers better than "key 
 from __future__ import annotations
 
 import importlib.util
-import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -25,18 +24,17 @@ from hydra._internal.core_plugins.structured_config_source import StructuredConf
 from hydra._internal.defaults_list import create_defaults_list
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.default_element import ResultDefault
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from smtrain.credentials import hidden, hidden_override
+from smtrain.credentials import hidden_override
 from smtrain.errors import Origin, Problem
+from smtrain.hydra_errors import DoubledError, explain, interpolation_problem, key_of, missing_search_paths, shown
 from smtrain.origins import ConfigFile, Origins
 from smtrain.spec import Json
-from smtrain.suggest import did_you_mean
 
 MAIN_CONFIG = "pkg://smtrain_conf"
 PRIMARY = "config"
@@ -256,5 +254,3 @@ def _leaves(value: Json, path: tuple[str, ...]) -> Iterable[tuple[str, Json]]:
             yield from _leaves(item, (*path, str(index)))
     else:
         yield ".".join(path), value
-
-

@@ -35,6 +35,7 @@ def resolve(run: Run, demands: Demands) -> Resolved:
     topology, topology_problems = _topology(run.compute)
     sizes, batch_problems = _batch(run, demands, topology)
     model, model_problems = models.resolve(run.model)
+    adapters, adapter_problems = models.resolve_adapters(run.model)
     found = datasets.find(run.data) if demands.rows is not None else datasets.Found()
     seen, row_problems = _look(run, demands, found.datasets)
     document, document_problems = _document(run)
@@ -43,12 +44,21 @@ def resolve(run: Run, demands: Demands) -> Resolved:
         topology=topology,
         batch=sizes,
         model=model,
+        adapters=adapters,
         datasets=seen,
         dataset_info=found.dataset_info,
         strategy_document=document,
         steps=_steps(demands, seen, sizes),
     )
-    problems = (*topology_problems, *batch_problems, *model_problems, *found.problems, *row_problems, *document_problems)
+    problems = (
+        *topology_problems,
+        *batch_problems,
+        *model_problems,
+        *adapter_problems,
+        *found.problems,
+        *row_problems,
+        *document_problems,
+    )
     return Resolved(job=job, problems=(*problems, *_absent_data(run, demands, found)))
 
 

@@ -6,7 +6,7 @@ when it is not. Bad keys are set aside and the rest is typed, so that later pass
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -57,7 +57,7 @@ def validate(composed: Composed, registry: Registry) -> Validated:
     problems: list[Problem] = list(_unknown_roots(tree))
     roots = {key: value for key, value in tree.items() if key in _setting_names()}
     settings = _typed(sections.Settings, roots, "", problems) or sections.Settings()
-    typed = {name: _typed(kind, _mapping(tree, name, problems), name, problems) for name, kind in SECTION_TYPES}
+    typed = {name: _section(kind, tree, name, problems) for name, kind in SECTION_TYPES}
     backend = _selected(tree, "backend", registry, registry.backends, problems)
     trainer = _selected(tree, "trainer", registry, registry.trainers, problems)
     run = None
@@ -107,13 +107,19 @@ def _unknown_roots(tree: Tree) -> Iterator[Problem]:
         yield Problem(key=key, what="Unknown key.", fix=fix)
 
 
-def _mapping(tree: Tree, name: str, problems: list[Problem]) -> Tree:
+def _section(kind: type[T], tree: Tree, name: str, problems: list[Problem]) -> T | None:
+    value = _mapping(tree, name, problems)
+    return None if value is None else _typed(kind, value, name, problems)
+
+
+def _mapping(tree: Tree, name: str, problems: list[Problem]) -> Tree | None:
     value = tree.get(name, {})
     if isinstance(value, dict):
         return value
+    shown = "null" if value is None else value
     fix = f"Choose an option of the group (`{name}=…`, as written in a defaults list), or set keys: {name}.KEY=…"
-    problems.append(Problem(key=name, what=f"`{value}` is no mapping, and no option of the group `{name}`.", fix=fix))
-    return {}
+    problems.append(Problem(key=name, what=f"`{shown}` is no mapping, and no option of the group `{name}`.", fix=fix))
+    return None
 
 
 def _selected(
@@ -123,7 +129,10 @@ def _selected(
     specs: Mapping[str, TrainerSpec] | Mapping[str, BackendSpec],
     problems: list[Problem],
 ) -> Selected | None:
-    value = dict(_mapping(tree, section, problems))
+    given = _mapping(tree, section, problems)
+    if given is None:
+        return None
+    value = dict(given)
     name = value.pop("name", None)
     if not isinstance(name, str) or name not in specs:
         what = "A name is required." if name in (None, "???") else f"No plugin offers a {section} called `{name}`."
@@ -135,14 +144,35 @@ def _selected(
     return Selected(name=name, options=options) if options is not None else None
 
 
-def _typed(kind: type[T], value: Tree, prefix: str, problems: list[Problem]) -> T | None:
+def _typed(kind: type[T], given: Tree, prefix: str, problems: list[Problem]) -> T | None:
     """Returns the value as the typed class, without what is wrong in it; None when that leaves too little."""
-    typed = _convert(kind, value)
+    missing = tuple(_missing(given, ()))
+    problems.extend(_absent(".".join((prefix, *path) if prefix else path)) for path in missing)
+    value = _without(given, missing)
+    try:
+        typed = msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        typed, reason = None, str(error)
     if typed is not None and not any(_beyond(value, cast("Json", msgspec.to_builtins(typed)))):
         return typed
     found = list(schema_problems.problems(dict(value), schema.of_type(kind), prefix=prefix))
+    if typed is None and not found and not missing:
+        found.append(Problem(key=prefix, what=f"{reason}."))
     problems.extend(found)
-    return _convert(kind, _without(value, [problem.key.removeprefix(f"{prefix}.") for problem in found]))
+    return _convert(kind, _without(value, [problem.key.removeprefix(f"{prefix}.").split(".") for problem in found]))
+
+
+def _absent(key: str) -> Problem:
+    return Problem(key=key, what="A value is required.", fix=f"Set it: {key}=…")
+
+
+def _missing(value: Tree, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yields the paths of the values that a config leaves to its user, with OmegaConf's sign for that."""
+    for name, item in value.items():
+        if item == "???":
+            yield (*path, name)
+        elif isinstance(item, dict):
+            yield from _missing(item, (*path, name))
 
 
 def _convert(kind: type[T], value: Tree) -> T | None:
@@ -162,14 +192,14 @@ def _beyond(value: Json | Tree, typed: Json) -> Iterable[str]:
                 yield from _beyond(item, typed[key])
 
 
-def _without(value: Tree, paths: Iterable[str]) -> Tree:
+def _without(value: Tree, paths: Iterable[Sequence[str]]) -> Tree:
     result: Tree = value
     for path in paths:
-        result = cast(Tree, _drop(cast(Json, result), path.split(".")))
+        result = cast(Tree, _drop(cast(Json, result), path))
     return result
 
 
-def _drop(value: Json, path: list[str]) -> Json:
+def _drop(value: Json, path: Sequence[str]) -> Json:
     if not isinstance(value, dict) or path[0] not in value:
         return value
     if len(path) == 1:

@@ -149,10 +149,10 @@ def test_deepspeed_document_keeps_its_place_and_its_bytes(root):
 
 
 def test_folders_of_models_and_adapters_are_linked_where_the_yaml_names_them(root):
-    for name in ("saves/a/base", "saves/a/lora"):
-        (root / name).mkdir(parents=True)
-        (root / name / "config.json").write_text("{}")
-        (root / name / "model.safetensors").write_text("")
+    (root / "saves/a/base").mkdir(parents=True)
+    (root / "saves/a/base/config.json").write_text("{}")
+    (root / "saves/a/base/model.safetensors").write_text("")
+    adapter(root / "saves/a/lora")
     text = "model_name_or_path: saves/a/base\nadapter_name_or_path: saves/a/lora\nexport_dir: saves/merged\n"
     program = compiled(imported(text), root)
     assert document_of(program) == read(text)
@@ -243,7 +243,20 @@ def examples(llamafactory_sdist: Path, tmp_path_factory: pytest.TempPathFactory)
     model.mkdir(parents=True)
     (model / "config.json").write_text("{}")
     (model / "model.safetensors").write_text("")
+    for name in (
+        "saves/qwen3-4b/lora/sft",
+        "saves/qwen3-vl-4b/lora/sft",
+        "saves/llama3-8b/lora/sft",
+        "outputs/test_lora",
+    ):
+        adapter(root / name)
     return root
+
+
+def adapter(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapter_model.safetensors").write_text("")
 
 
 def example_files(examples: Path) -> dict[str, Path]:

@@ -1,0 +1,157 @@
+"""Whole bundles, byte for byte: tests/golden/<trainer>-<backend>[-<what is special>]/.
+
+    python -m pytest tests/test_golden.py --update-golden
+
+writes them again, and removes those of cases that are no more. Nothing else creates one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from smtrain.cli import main
+from smtrain.registry import Registry
+
+GOLDEN = Path(__file__).parent / "golden"
+REFRESH = "python -m pytest tests/test_golden.py --update-golden"
+
+ROWS: Mapping[str, Sequence[Mapping[str, object]]] = {
+    "rows.jsonl": ({"instruction": "Name a sea.", "input": "", "output": "The Baltic."},) * 8,
+    "more.jsonl": ({"question": "Which is the deepest lake?", "answer": "Baikal."},) * 4,
+    "chat.jsonl": (
+        {"conversations": [{"from": "human", "value": "Hello."}, {"from": "gpt", "value": "Hello to you."}]},
+    ) * 4,
+    "eval.jsonl": ({"instruction": "Name a river.", "input": "", "output": "The Oder."},) * 2,
+    "pairs.jsonl": ({"instruction": "Name a sea.", "input": "", "chosen": "The Baltic.", "rejected": "No."},) * 4,
+    "judged.jsonl": (
+        {"instruction": "Name a sea.", "input": "", "output": "The Baltic.", "kto_tag": True},
+        {"instruction": "Name a sea.", "input": "", "output": "No.", "kto_tag": False},
+    ),
+    "text.jsonl": ({"text": "The Baltic is a sea."},) * 4,
+}  # fmt: skip
+
+OWN_DEEPSPEED = {
+    "zero_optimization": {"stage": 2, "overlap_comm": True, "reduce_bucket_size": 5e8},
+    "train_micro_batch_size_per_gpu": "auto",
+    "gradient_accumulation_steps": "auto",
+    "bf16": {"enabled": "auto"},
+}
+
+SFT = ("trainer=lf_sft", "data=alpaca", "data.path=rows.jsonl")
+TWO = ("compute=gpu", "compute.gpus_per_node=2")
+CASES: Mapping[str, Sequence[str]] = {
+    "lf_sft-local": SFT,
+    "lf_dpo-local": ("trainer=lf_dpo", "data=preference", "data.path=pairs.jsonl"),
+    "lf_kto-local": ("trainer=lf_kto", "data=kto", "data.path=judged.jsonl", "micro_batch_size=2"),
+    "lf_rm-local": ("trainer=lf_rm", "data=preference", "data.path=pairs.jsonl"),
+    "lf_pt-local": ("trainer=lf_pt", "data=text", "data.path=text.jsonl"),
+    "lf_ppo-local": (
+        "trainer=lf_ppo", "trainer.args.reward_model=ORG/REWARD", "trainer.ppo_capable_environment=true",
+        "data=alpaca", "data.path=rows.jsonl",
+    ),
+    "lf_export-local": ("trainer=lf_export", "model.adapter=ORG/ADAPTER"),
+    "lf_api-local": ("trainer=lf_api", "env.API_PORT='8000'"),
+    "lf_sft-local-cpu": (*SFT, "compute=cpu", "strategy=ddp", "compute.processes_per_node=2"),
+    "lf_sft-local-qlora": (*SFT, "tuning=qlora", "compute=gpu"),
+    "lf_sft-local-zero3-accelerate": (
+        *SFT, *TWO, "tuning=full", "strategy=zero3", "launcher=accelerate", "global_batch_size=8",
+        "trainer.args.bf16=true",
+    ),
+    "lf_sft-local-zero2-deepspeed": (*SFT, *TWO, "strategy=zero2_offload", "launcher=deepspeed"),
+    "lf_sft-local-fsdp-torchrun": (*SFT, *TWO, "strategy=fsdp", "trainer.args.bf16=true"),
+    "lf_sft-local-own-deepspeed": (*SFT, *TWO, "strategy=zero2", "strategy.document=ds.json"),
+    "lf_sft-local-export-predict": (
+        *SFT, "data.eval_path=eval.jsonl", "trainer.export.enabled=true", "trainer.predict.enabled=true",
+        "trainer.args.per_device_eval_batch_size=2",
+    ),
+    "lf_sft-local-several-data-sets": (
+        "trainer=lf_sft", "data=custom", "data.sets.seas.path=rows.jsonl", "data.sets.lakes.path=more.jsonl",
+        "data.sets.lakes.columns={prompt: question, query: null, response: answer}", "data.sets.lakes.num_samples=2",
+        "data.sets.chats.path=chat.jsonl", "data.sets.chats.format=sharegpt", "data.sets.hub.path=hub:ORG/ROWS",
+        "data.sets.rivers.path=eval.jsonl", "data.sets.rivers.role=eval",
+    ),
+    "lf_sft-local-everything-named": (
+        *SFT, "name=named", "model=custom", "model.path=ORG/NAME", "model.template=llama3", "model.revision=main",
+        'env.GREETING="it is $HOME"', "secrets.HF_TOKEN=env:MY_TOKEN", "storage.output=/fsx/results", "seed=7",
+        "backend.python=env/bin/python", "backend.gpus=[2,3]", "backend.grace_s=5", "compute=gpu",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with rows of every kind."""
+    for name, rows in ROWS.items():
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (tmp_path / "ds.json").write_text(json.dumps(OWN_DEEPSPEED, indent=2) + "\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def planned(here: Path, *words: str) -> dict[str, bytes]:
+    """Returns what `smtrain plan` writes: path → content, of the manifest all but the versions of plugins."""
+    assert main(["plan", *words]) == 0
+    (bundle,) = here.glob("runs/*/bundle")
+    return {path: _unversioned(content) if path == "manifest.json" else content for path, content in files(bundle)}
+
+
+def files(folder: Path) -> list[tuple[str, bytes]]:
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [(path.relative_to(folder).as_posix(), path.read_bytes()) for path in found]
+
+
+def _unversioned(manifest: bytes) -> bytes:
+    document = json.loads(manifest)
+    document["plugins"] = dict.fromkeys(document["plugins"], "")
+    return json.dumps(document, indent=2).encode() + b"\n"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_bundle_is_the_golden_one(case: str, here: Path, pytestconfig: pytest.Config) -> None:
+    found = planned(here, *CASES[case])
+    folder = GOLDEN / case
+    if pytestconfig.getoption("--update-golden"):
+        shutil.rmtree(folder, ignore_errors=True)
+        for path, content in found.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+    if not folder.is_dir():
+        pytest.fail(f"There is no tests/golden/{case}. If the bundle is right, write it: {REFRESH}")
+    golden = dict(files(folder))
+    assert sorted(found) == sorted(golden), f"other files than in tests/golden/{case}; if they are right: {REFRESH}"
+    for path, content in found.items():
+        text, expected = content.decode(), golden[path].decode()
+        assert text == expected, f"{path} is not tests/golden/{case}/{path}; if it is right: {REFRESH}"
+
+
+def test_every_golden_has_a_case(pytestconfig: pytest.Config) -> None:
+    if pytestconfig.getoption("--update-golden"):
+        for path in GOLDEN.iterdir():
+            if path.name not in CASES:
+                shutil.rmtree(path)
+    assert {path.name for path in GOLDEN.iterdir()} - set(CASES) == set(), f"no case makes these; remove: {REFRESH}"
+
+
+def test_every_trainer_has_a_golden_on_every_backend_of_ours() -> None:
+    registry = Registry()
+    ours = [
+        {name for name, spec in specs.items() if registry.source_of(spec).name == "smtrain"}
+        for specs in (registry.trainers, registry.backends)
+    ]
+    pairs = {f"{trainer}-{backend}" for trainer in ours[0] for backend in ours[1]}
+    assert pairs <= set(CASES)
+
+
+@pytest.mark.needs_program("shellcheck")
+def test_generated_scripts_are_clean_under_shellcheck() -> None:
+    scripts = sorted(map(str, GOLDEN.rglob("*.sh")))
+    assert len(scripts) >= len(CASES)
+    done = subprocess.run(("shellcheck", *scripts), capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+    assert done.returncode == 0
