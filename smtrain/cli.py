@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import cast
 
 from smtrain import command_line
@@ -35,14 +37,15 @@ Every verb takes --json. Exit codes: 0 done, 1 the workload failed, 2 the config
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words and words[0] in ("-h", "--help", "help"):
-        print(HELP)
-        return ExitCode.DONE
-    if words and words[0] == "--version":
-        print(f"smtrain {importlib.metadata.version('smtrain')}")
-        return ExitCode.DONE
+    _open_streams()
     console = Console(as_json="--json" in words)
     try:
+        if words and words[0] in ("-h", "--help", "help"):
+            print(HELP, flush=True)
+            return ExitCode.DONE
+        if words and words[0] == "--version":
+            print(f"smtrain {importlib.metadata.version('smtrain')}", flush=True)
+            return ExitCode.DONE
         line = command_line.parse(words)
         return _function(line)(line, console)
     except SmtrainError as error:
@@ -62,9 +65,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return failed.exit_code
 
 
+def _open_streams() -> None:
+    """Makes stdout and stderr take every word: one may be closed, and the locale's encoding may lack a character."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # open for good
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _of_the_machine(error: OSError) -> str:
     reason = error.strerror or str(error)
-    return f"{reason}: {error.filename}." if error.filename else f"{reason}."
+    return f"`{error.filename}`: {reason}." if error.filename else f"{reason}."
 
 
 VERB_FUNCTIONS = {

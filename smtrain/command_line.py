@@ -5,8 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from smtrain.passes.compose import PRIMARY, Request
+from smtrain.errors import fail
+from smtrain.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from smtrain.passes.compose import Request
 
 COMPILING = ("run", "plan", "explain")
 """Verbs that take overrides."""
@@ -58,9 +63,16 @@ class CommandLine:
 
 
 def verb_of(argv: Sequence[str]) -> tuple[str, list[str]]:
-    """Splits a command line into its verb and the rest; no verb means `run`."""
+    """Splits a command line into its verb and the rest; no verb means `run`.
+
+    Raises:
+      SmtrainError: it begins with a word that is neither a verb nor an override.
+    """
     if argv and argv[0] in VERBS:
         return argv[0], list(argv[1:])
+    if argv and argv[0].isalpha():
+        what = f"`{argv[0]}` is no verb, and no override of the form KEY=VALUE."
+        raise fail(what, did_you_mean(argv[0], VERBS))
     return "run", list(argv)
 
 
@@ -71,7 +83,10 @@ def parse(argv: Sequence[str]) -> CommandLine:
 
 
 def _compiling(verb: str, rest: list[str]) -> CommandLine:
+    # Hydra takes a quarter of a second to import; whoever interrupts that, or asks for help, need not wait for it.
     from hydra._internal.utils import get_args_parser
+
+    from smtrain.passes.compose import PRIMARY, Request
 
     parser = get_args_parser()
     parser.prog = f"smtrain {verb}"

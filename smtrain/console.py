@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TextIO
@@ -23,12 +24,12 @@ class Console:
 
         Args:
           as_json: print one JSON document on stdout and no prose there.
-          colour: force colour on or off; None asks the terminal.
+          colour: force colour on or off; None asks the terminal, and NO_COLOR (no-color.org).
           out: stdout by default.
         """
         self.as_json = as_json
         self._out = out or sys.stdout
-        self._colour = colour
+        self._colour = False if colour is None and os.environ.get("NO_COLOR") else colour
 
     def result(self, document: Json) -> None:
         """Prints the command's result, when JSON was asked for."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
 
+from smtrain.credentials import hidden
 from smtrain.errors import Problem
 from smtrain.rows import SUFFIXES
 from smtrain.sections import Data, DataSource
@@ -18,6 +20,9 @@ from smtrain.suggest import closest, did_you_mean
 
 VERBATIM_INFO = ("REMOTE:", "ONLINE")
 """Values of `data.dataset_info` that LLaMA-Factory resolves itself, on the target."""
+
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", re.ASCII)
+"""Names that the Hugging Face hub accepts: NAME or ORG/NAME."""
 
 ATTRIBUTES = ("subset", "split", "folder", "num_samples")
 
@@ -42,8 +47,7 @@ def find(data: Data) -> Found:
     ways = [name for name in ("path", "sets", "dataset_info") if getattr(data, name)]
     if len(ways) > 1:
         what = f"`data.{'` and `data.'.join(ways)}` are both set; rows come from one of them."
-        group = {"sets": "custom", "dataset_info": "dataset_info"}[ways[1]]
-        fix = f"Choose the data group that leaves the other out: data={group}."
+        fix = f"Keep one of them: leave the other out, or set it to {'{}' if 'sets' in ways else 'null'}."
         return Found(problems=(Problem(key=f"data.{ways[1]}", what=what, fix=fix),))
     if data.dataset_info:
         return _from_dataset_info(data, data.dataset_info)
@@ -79,6 +83,7 @@ def _dataset(name: str, key: str, source: DataSource, data: Data) -> tuple[Datas
     problems: tuple[Problem, ...] = ()
     if location.startswith("hub:"):
         kind, location = "hub", location.removeprefix("hub:")
+        problems = tuple(_hub_problems(location, key))
     elif location.startswith("s3://"):
         kind = "s3"
     else:
@@ -101,12 +106,26 @@ def _dataset(name: str, key: str, source: DataSource, data: Data) -> tuple[Datas
     return dataset, problems
 
 
+def _hub_problems(name: str, key: str) -> Iterator[Problem]:
+    if not HUB_NAME.fullmatch(name):
+        what = f"`{name}` is no name of a data set of the Hugging Face hub."
+        yield Problem(key=key, what=what, fix="Write hub:ORG/NAME.")
+
+
 def _given(section: object) -> dict[str, str]:
     return {name: value for name, value in asdict(section).items() if value is not None}  # type: ignore[call-overload]  # any section
 
 
 def local_files(location: str, key: str) -> tuple[tuple[LocalFile, ...], tuple[Problem, ...]]:
     """Returns the files of a path, `pkg://module/file` or folder, with their digests; or why there are none."""
+    try:
+        return _looked_at(location, key)
+    except (OSError, RuntimeError) as error:  # expanduser raises RuntimeError for ~nobody
+        what = f"`{location}` cannot be read: {getattr(error, 'strerror', None) or error}."
+        return (), (Problem(key=key, what=what, fix="Check the path, and the permissions of its folders."),)
+
+
+def _looked_at(location: str, key: str) -> tuple[tuple[LocalFile, ...], tuple[Problem, ...]]:
     path = _packaged(location) if location.startswith("pkg://") else Path(location).expanduser()
     if path.is_dir():
         files = sorted(item for item in path.iterdir() if item.is_file() and not item.name.startswith("."))
@@ -124,13 +143,25 @@ def _packaged(location: str) -> Path:
 
 
 def _not_there(location: str, path: Path, key: str) -> Problem:
+    if path.is_symlink():
+        what = f"`{location}` is a link to `{path.readlink()}`, which does not exist."
+        return Problem(key=key, what=what, fix="Mend the link, or name the file itself.")
     siblings = path.parent.iterdir() if path.parent.is_dir() else ()
     near = closest(path.name, [item.name for item in siblings if item.suffix.lstrip(".") in SUFFIXES])
-    if near is not None:
+    scheme = re.match(r"(\w+)://", location)
+    if scheme and scheme[1] == "file":
+        fix = "Give the path without file://."
+    elif scheme:
+        fix = f"Download it first: rows come from a file, a folder, s3:// or hub:ORG/NAME, not from {scheme[1]}://."
+    elif near is not None:
         fix = f"Did you mean `{path.with_name(near)}`?"
+    elif HUB_NAME.fullmatch(location) and not path.suffix:
+        fix = (
+            f"For a data set of the Hugging Face hub write hub:{location}. Relative paths start at the current folder."
+        )
     else:
         fix = "Give a file or folder, an s3:// URI, or hub:ORG/NAME. Relative paths start at the current folder."
-    return Problem(key=key, what=f"There is no file `{location}`.", fix=fix)
+    return Problem(key=key, what=f"There is no file `{hidden(location)}`.", fix=fix)
 
 
 def _digested(path: Path) -> LocalFile:
@@ -146,14 +177,18 @@ def _from_dataset_info(data: Data, reference: str) -> Found:
     if reference.startswith(VERBATIM_INFO):
         return Found(datasets=tuple(_named_remotely(data, reference)))
     path = Path(reference).expanduser()
+    if path.is_dir():
+        fix = f"Name the file in it: {path / 'dataset_info.json'}."
+        problem = Problem(key="data.dataset_info", what=f"`{reference}` is a folder.", fix=fix)
+        return Found(problems=(problem,))
     if not path.is_file():
         return Found(problems=(_not_there(reference, path, "data.dataset_info"),))
     content = path.read_bytes()
-    try:
-        entries = cast("dict[str, dict[str, Json]]", json.loads(content))
-    except ValueError as error:
-        what = f"`{reference}` is not valid JSON: {error}."
-        return Found(problems=(Problem(key="data.dataset_info", what=what, fix="Mend the file."),))
+    entries, malformed = _entries(content)
+    if malformed:
+        fix = 'It maps the name of each data set to its description: {"NAME": {"file_name": "rows.json"}}.'
+        problem = Problem(key="data.dataset_info", what=f"`{reference}` {malformed}.", fix=fix)
+        return Found(problems=(problem,))
     datasets: list[Dataset] = []
     problems: list[Problem] = []
     if not data.names and not data.eval_names:
@@ -169,6 +204,18 @@ def _from_dataset_info(data: Data, reference: str) -> Found:
         datasets.append(dataset)
         problems += found
     return Found(datasets=tuple(datasets), dataset_info=content, problems=tuple(problems))
+
+
+def _entries(content: bytes) -> tuple[dict[str, dict[str, Json]], str]:
+    """Returns the entries of a dataset_info.json, or what is wrong with it."""
+    try:
+        entries = json.loads(content.decode())  # UTF-8, as LLaMA-Factory reads it
+    except ValueError as error:
+        return {}, f"is not valid JSON: {error}"
+    if not isinstance(entries, dict):
+        return {}, "is no JSON object"
+    wrong = next((name for name, entry in entries.items() if not isinstance(entry, dict)), None)
+    return ({}, f"has an entry `{wrong}` that is no JSON object") if wrong is not None else (entries, "")
 
 
 def _chosen(data: Data) -> Iterator[tuple[str, str, str]]:
@@ -203,6 +250,11 @@ def _described(
         what = f"The entry `{name}` of the dataset_info.json names neither a file nor a remote source."
         fix = f"Give it file_name or one of {', '.join(REMOTE_FIELDS)}."
         problems = (Problem(key=key, what=what, fix=fix),)
+    for field in ("columns", "tags"):
+        if not isinstance(entry.get(field) or {}, dict):
+            what = f"`{field}` of the entry `{name}` in the dataset_info.json is no JSON object."
+            problems = (*problems, Problem(key=key, what=what, fix='Write {"ROLE": "COLUMN"}.'))
+            entry = {**entry, field: {}}
     dataset = Dataset(
         name=name,
         role=role,

@@ -120,7 +120,12 @@ def _other(error: Exception, overrides: tuple[str, ...]) -> tuple[Problem, str |
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    text = " ".join(str(error if isinstance(error, ConfigCompositionException) else cause).split()).replace("++", "")
+    text = str(cause)
+    if isinstance(error, ConfigCompositionException):
+        text = str(error) if cause is error else f"{error}: {text.partition(chr(10))[0]}"
+    text = " ".join(text.split())
+    for item in overrides:
+        text = text.replace(f"++{item}", item)  # as typed, without what `forced` put before it
     culprit = next((item for item in overrides if item in text or _names(text, key_of(item))), None)
     key = named[1] if (named := re.search(r"full_key: (\S+)", text)) else ""
     what = hidden(re.sub(r" ?(full_key|object_type|reference_type)[:=] ?\S+", "", text))
@@ -128,6 +133,7 @@ def _other(error: Exception, overrides: tuple[str, ...]) -> tuple[Problem, str |
 
 
 def _names(text: str, key: str) -> bool:
+    """Whether a text names a key, and not merely one around or inside it."""
     return bool(key) and re.search(rf"(?<![\w./]){re.escape(key)}(?![\w/]|\.\w)", text) is not None
 
 

@@ -100,8 +100,10 @@ def compile_run(request: Request, registry: Registry) -> Compiled:
     run = validated.run
     with registry.blaming(registry.trainers[run.trainer.name]):
         trainer = registry.trainer(run.trainer.name)
-        resolved = resolve(run, trainer.demands(run, run.trainer.options))
-        findings.add(resolved.problems)
+        demands = trainer.demands(run, run.trainer.options)
+    resolved = resolve(run, demands)
+    findings.add(resolved.problems)
+    with registry.blaming(registry.trainers[run.trainer.name]):
         findings.add(trainer.check(resolved.job, run.trainer.options))
     findings.add(strategy_check.check(resolved.job))
     findings.add(registry.checks(resolved.job))

@@ -12,13 +12,15 @@ import fcntl
 import json
 import math
 import os
+import shlex
 import signal
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from smtrain import process_tree, progress
 from smtrain.errors import fail
@@ -31,6 +33,7 @@ METRICS = "metrics.jsonl"
 LEFTOVER_GRACE_S = 10.0
 """Seconds that processes have to end when the script that started them is gone."""
 
+_END_OF_TIME = 253_402_300_800  # the year 10000, beyond which no date can be shown
 _POLL_S = 0.1
 _RECEIPT, _WORKLOAD, _STEP, _EXIT_CODE, _STOP = "receipt.json", "workload.json", "step", "exit_code", "stop"
 
@@ -63,7 +66,12 @@ def find(folder: Path, name: str) -> Path:
         what = f"`{name}` may be any of {len(found)} runs in {folder}."
         raise fail(what, _listing(found))
     what = f"There is no run `{name}` in {folder}."
-    raise fail(what, _listing(known) or "Say where with runs_dir=….")
+    raise fail(what, _listing(known) or "Say where they are: --runs-dir FOLDER")
+
+
+def spoken(run_dir: Path) -> str:
+    """Returns how to name a run on the command line, quoted for the shell."""
+    return run_dir.name if run_dir.parent.absolute() == Path("runs").absolute() else shlex.quote(str(run_dir))
 
 
 def _is_run(folder: Path) -> bool:
@@ -88,10 +96,16 @@ def receipt_from(document: Json) -> Receipt:
     """Returns the receipt of `as_json`.
 
     Raises:
-      ValueError, KeyError or TypeError: it is none.
+      ValueError: it is none.
     """
-    fields: dict[str, Any] = dict(document) if isinstance(document, dict) else {}
-    return Receipt(**{**fields, "state": State(fields["state"])})
+    try:
+        receipt = msgspec.convert(document, Receipt)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
+    if not all(0 <= when < _END_OF_TIME for when in (receipt.started, receipt.ended or 0)):
+        message = "it names a time that cannot be"
+        raise ValueError(message)
+    return receipt
 
 
 def read_receipt(run_dir: Path) -> Receipt | None:
@@ -105,7 +119,7 @@ def read_receipt(run_dir: Path) -> Receipt | None:
         return receipt_from(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, IsADirectoryError) as error:
         what = f"{path} is no receipt: {error}."
         raise fail(what, "Remove it; the run's results are not touched.") from error
 
@@ -142,8 +156,8 @@ def holding(run_dir: Path) -> Iterator[int]:
                 what = f"Run `{run_dir.name}` is going already."
                 raise fail(
                     what,
-                    f"Follow it: smtrain logs {run_dir.name} -f\n"
-                    f"End it: smtrain stop {run_dir.name}\n"
+                    f"Follow it: smtrain logs {spoken(run_dir)} -f\n"
+                    f"End it: smtrain stop {spoken(run_dir)}\n"
                     "For another run of the same configuration: attempt=2, or the next free number.",
                 )
             time.sleep(_POLL_S)
@@ -175,8 +189,10 @@ def current(run_dir: Path, receipt: Receipt) -> Receipt:
     if now.state is State.RUNNING:
         code = exit_code(run_dir)
         now = lost(run_dir, now) if code is None else ended(run_dir, now, code)
-        _collect_metrics(run_dir)
-        write_receipt(run_dir, now)
+        # A disk that is full, or not ours: the state is told all the same, and kept the next time.
+        with contextlib.suppress(OSError):
+            _collect_metrics(run_dir)
+            write_receipt(run_dir, now)
     return now
 
 

@@ -70,7 +70,23 @@ def _explain(error: ValidationError, prefix: str) -> Iterator[Problem]:
         case "anyOf":
             yield _none_fits(error, key)
         case _:
-            yield Problem(key=key, what=_what(error), fix=_doc(error.schema))
+            yield Problem(key=key, what=_what(error), fix=_fix(error, key))
+
+
+def _fix(error: ValidationError, key: str) -> str:
+    """Says how what is there would become what is wanted, and what the key means."""
+    if "propertyNames" in error.absolute_schema_path:
+        return "A name has letters, digits and `_`, and does not begin with a digit."
+    schema = cast("dict[str, Json]", error.schema)
+    options = cast("list[dict[str, Json]]", schema.get("anyOf", [schema]))
+    wanted = {option.get("type") for option in options}
+    lines = [_doc(schema)]
+    if "string" in wanted and isinstance(error.instance, int | float):
+        text = str(error.instance).lower() if isinstance(error.instance, bool) else str(error.instance)
+        lines.append(f"Quote it: \"{text}\" in a file, {key}=\\'{text}\\' on the command line.")
+    if "array" in wanted and isinstance(error.instance, str):
+        lines.append(f"Write a list: [{error.instance}]")
+    return "\n".join(line for line in lines if line)
 
 
 def _unknown(error: ValidationError, key: str) -> Iterator[Problem]:
@@ -88,7 +104,7 @@ def _none_fits(error: ValidationError, key: str) -> Problem:
             return Problem(key=key, what=_what(inner), fix=_doc(error.schema))
     allowed = [_type(cast("dict[str, Json]", option)) for option in cast("list[Json]", error.validator_value)]
     what = f"{_shown(error.instance)} is {_a(error.instance)}; wanted is {' or '.join(allowed)}."
-    return Problem(key=key, what=what, fix=_doc(error.schema))
+    return Problem(key=key, what=what, fix=_fix(error, key))
 
 
 BOUNDS = {

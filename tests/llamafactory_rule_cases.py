@@ -1002,6 +1002,21 @@ CASES: tuple[Case, ...] = (
         judge="",
     ),
     Case(
+        rule="documents_in_files",
+        bad={"accelerator_config": "accelerator.json"},
+        good={"accelerator_config": {"split_batches": False}},
+        key="accelerator_config",
+        says="does not travel with the run",
+    ),
+    Case(
+        rule="documents_in_files",
+        bad={"fsdp": "full_shard", "fsdp_config": "fsdp.json"},
+        good={"fsdp": "full_shard", "fsdp_config": {"min_num_params": 1000}},
+        key="fsdp_config",
+        says="does not travel with the run",
+        world_size=2,
+    ),
+    Case(
         rule="sharding",
         bad={"fsdp": "full_shard"},
         good={},

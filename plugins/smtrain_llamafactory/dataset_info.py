@@ -18,6 +18,7 @@ RESOLVED_ON_TARGET = ("REMOTE:", "ONLINE")
 """Values of `dataset_dir` with which LLaMA-Factory looks no dataset_info.json up in a folder (data/parser.py)."""
 
 _URL_FIELDS = {"hub": "hf_hub_url", "script": "script_url", "cloud_file": "cloud_file_name"}
+_OF_FILES = re.compile(r"train(\[.*\])?")
 _SUFFIXES = frozenset({".arrow", ".csv", ".json", ".jsonl", ".parquet", ".txt"})
 
 
@@ -63,7 +64,9 @@ def inputs(job: Job, data_dir: str) -> tuple[Input, ...]:
 
 
 def check(job: Job) -> Iterator[Problem]:
-    """Yields what of the user's own dataset_info.json cannot be carried to another machine."""
+    """Yields what LLaMA-Factory could not load, or what cannot be carried to another machine."""
+    for dataset in job.datasets:
+        yield from _hub_settings(dataset)
     if job.dataset_info is None:
         return
     for dataset in job.datasets:
@@ -71,6 +74,22 @@ def check(job: Job) -> Iterator[Problem]:
             what = f"The file_name of `{dataset.name}`, `{dataset.location}`, leaves the data directory of the run."
             fix = f"Use a path inside the folder of {FILE_NAME}, or describe the set under data.sets."
             yield Problem(key=dataset.key, what=what, fix=fix)
+
+
+def _hub_settings(dataset: Dataset) -> Iterator[Problem]:
+    """data/loader.py: _load_single_dataset hands the split of a file on to load_dataset, and drops the rest."""
+    if dataset.source not in ("file", "s3"):
+        return
+    own = "" if dataset.key in ("data.names", "data.eval_names") else ".{}"  # the file has no keys of ours
+    split = dataset.attributes.get("split")
+    if split is not None and not _OF_FILES.fullmatch(str(split)):
+        what = f"The split of `{dataset.name}` is `{split}`, but rows of files have one split, `train`."
+        fix = "Leave it out, or take a part of it: train[:1000]."
+        yield Problem(key=f"{dataset.key}{own.format('split')}", what=what, fix=fix)
+    for name in ("subset", "folder"):
+        if dataset.attributes.get(name) is not None:
+            what = f"`{dataset.name}` has a {name}, which only data sets of a hub have."
+            yield Problem(key=f"{dataset.key}{own.format(name)}", what=what, fix="Leave it out.")
 
 
 def _with_file_names(job: Job) -> Iterator[tuple[Dataset, str | None]]:

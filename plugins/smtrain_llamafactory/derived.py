@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
-from smtrain.plugin import Job, distributed
+from smtrain.plugin import Job, Problem, distributed
 from smtrain_llamafactory import arguments, dataset_info, places
 
 SETTING_OF: Mapping[str, str] = {
@@ -55,6 +55,12 @@ class Meaning:
     means: object
     spelled: object
     written: bool = True
+
+
+def check_model(job: Job, version: str) -> Iterator[Problem]:
+    """Yields what LLaMA-Factory would refuse of the model's settings that it has a list for: the chat template."""
+    for problem in arguments.check({"template": job.run.model.template}, version, prefix="model"):
+        yield replace(problem, key="model.template")
 
 
 def model_arguments(job: Job, args: Mapping[str, object]) -> dict[str, Meaning]:

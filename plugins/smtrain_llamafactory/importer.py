@@ -238,6 +238,12 @@ class _Import:
         values = self.document.values
         if "output_dir" in values:
             self.args["output_dir"] = values["output_dir"]
+            if not places.is_relative(values["output_dir"]):
+                what = (
+                    f"`{values['output_dir']}` is not a path inside the run's folder, where results are written first."
+                )
+                fix = "Take it out, and set storage.output in the experiment: results are copied to that folder."
+                self.problems.append(self.document.problem("output_dir", what, fix))
         for name in ("resume_from_checkpoint", "use_cpu", "deepspeed", "fsdp", "fsdp_config"):
             if name in values and not values[name]:
                 self.args[name] = values[name]

@@ -25,6 +25,7 @@ def check(job: Job, options: ModelOnlyOptions, more: Mapping[str, object]) -> It
         yield Problem(key="trainer.version", what=what, fix=f"Choose one of: {known}.")
         return
     yield from arguments.check(options.args, options.version)  # type: ignore[arg-type]  # composed from YAML: JSON
+    yield from derived.check_model(job, options.version)
     meanings = derived.model_arguments(job, options.args)
     yield from contradictions(options.args, meanings)
     said_elsewhere = {name: key for name, key in derived.KEY_OF.items() if name not in options.args}

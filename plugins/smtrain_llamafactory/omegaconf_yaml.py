@@ -66,13 +66,14 @@ def read(text: str, source: str) -> Document:
     try:
         root = yaml.compose(text, Loader=_Loader)
         values = yaml.load(text, Loader=_Loader)  # a SafeLoader
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = Origin(source=source, line=mark.line + 1 if mark else None)
         what = f"Not valid YAML: {getattr(error, 'problem', None) or error}."
         raise SmtrainError([Problem(key="", what=what, fix="Mend the file.", where=where)]) from None
     if not isinstance(root, yaml.MappingNode) or not isinstance(values, dict):
-        problem = Problem(key="", what="No mapping of arguments.", where=Origin(source=source))
+        what = "There is nothing in the file." if root is None else "The file is no mapping of arguments to values."
+        problem = Problem(key="", what=what, fix="Give a YAML of LLaMA-Factory.", where=Origin(source=source))
         raise SmtrainError([problem])
     lines: dict[str, int] = {}
     twice = []

@@ -20,6 +20,8 @@ def contradictions(
       prefix: key under which the user set them.
     """
     for name, meaning in meanings.items():
+        if name == "output_dir" and not places.is_relative(args.get(name)):
+            continue  # absent, or refused for what it is
         if name in args and not _same(args[name], meaning.means):
             said = "it is not set" if meaning.means is None else f"it is {_shown(meaning.means)}"
             yield Problem(

@@ -152,6 +152,15 @@ def sharding(facts: Facts) -> Iterator[Problem]:
         yield facts.error("save_only_model", what, "Leave one of them out.")
 
 
+def documents_in_files(facts: Facts) -> Iterator[Problem]:
+    """TrainingArguments opens a file named here, relative to the working directory, where only the run's files lie."""
+    for name in ("fsdp_config", "accelerator_config"):
+        value = facts.args.get(name)
+        if isinstance(value, str) and value and not value.startswith("{"):
+            what = f"`{value}` is a file, which does not travel with the run."
+            yield facts.error(name, what, "Write its content here, as a mapping.")
+
+
 def eight_bit_floats(facts: Facts) -> Iterator[Problem]:
     """hparams/parser.py: get_train_args says it turns fp8 on, and does not."""
     if facts.flag("fp8_enable_fsdp_float8_all_gather") and not facts.flag("fp8"):
@@ -181,6 +190,7 @@ TRAINING: tuple[Rule, ...] = (
     schedule,
     data_loading,
     sharding,
+    documents_in_files,
     eight_bit_floats,
     reporting,
 )

@@ -96,7 +96,10 @@ class StageTrainer:
         yield from contradictions(options.args, meanings)
         trained = self._arguments(job, options)
         if options.engine == "hf":
-            yield from rules.check(_facts(job, self.stage, trained, options.version))
+            yield from derived.check_model(job, options.version)
+            found = rules.check(_facts(job, self.stage, trained, options.version))
+            # Without any data set, whoever looked for them has said why.
+            yield from (problem for problem in found if job.datasets or problem.key != "trainer.args.do_train")
         yield from document.check(trained, _keys(options.args))
         yield from dataset_info.check(job)
         yield from _places(job, trained, options)

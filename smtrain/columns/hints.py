@@ -10,7 +10,7 @@ from smtrain.columns.settings import set_to, spoken
 from smtrain.rows import Sample
 from smtrain.spec import Dataset, Json
 
-_OPENAI_TAGS = MappingProxyType(
+OPENAI_TAGS = MappingProxyType(
     {
         "role_tag": "role",
         "content_tag": "content",
@@ -57,7 +57,7 @@ def retagged(dataset: Dataset, sample: Sample, role: str) -> str:
     if role not in DEFAULT_TAGS or not message:
         return ""
     if {"role", "content"} <= message.keys() and effective_tags(dataset).get("role_tag") != "role":
-        return f"{set_to(dataset, {f'tags.{tag}': name for tag, name in _OPENAI_TAGS.items()})}."
+        return f"{set_to(dataset, {f'tags.{tag}': name for tag, name in OPENAI_TAGS.items()})}."
     return f"The messages have {', '.join(f'`{name}`' for name in message)}; name them with {spoken(dataset, 'tags')}."
 
 

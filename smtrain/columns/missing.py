@@ -59,4 +59,4 @@ def _fix(setting: str, dataset: Dataset, sample: Sample, column: str) -> str:
 
 
 def _have(sample: Sample) -> str:
-    return f"the rows have {', '.join(f'`{column}`' for column in sample.columns)}."
+    return f"the rows have {', '.join(f'`{column}`' for column in sample.columns) or 'no columns'}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from smtrain.columns.look_alike import other_kind
 from smtrain.columns.mapping import drop_absent_optional
 from smtrain.columns.missing import missing_columns
 from smtrain.columns.purpose import wrong_purpose
@@ -23,10 +24,12 @@ def check(dataset: Dataset, sample: Sample, shape: RowShape) -> Iterator[Problem
       shape: what the trainer asks of a row.
     """
     dataset = drop_absent_optional(dataset, sample)
-    yield from wrong_purpose(dataset, shape)
-    if not sample.rows:
+    purpose = list(wrong_purpose(dataset, shape))
+    missing = list(missing_columns(dataset, sample, shape)) if sample.rows else []
+    unfit = bool(missing) or any(problem.is_error for problem in purpose)
+    if unfit and (other := list(other_kind(dataset, sample, shape))):
+        yield from other
         return
-    missing = list(missing_columns(dataset, sample, shape))
-    yield from missing
-    if not missing:
+    yield from (*purpose, *missing)
+    if sample.rows and not missing:
         yield from value_problems(dataset, sample, shape)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
-from smtrain.errors import ExitCode, fail
-from smtrain.manifest import MANIFEST, Manifest, render
+from smtrain.errors import ExitCode, SmtrainError, fail
+from smtrain.manifest import MANIFEST, Manifest, read, render
 from smtrain.spec import Bundle, BundleFile, LocalFile
 
 
@@ -23,7 +25,7 @@ def emit(bundle: Bundle, manifest: Manifest, folder: Path, *, store: Path) -> Pa
     """
     text = render(manifest)
     try:
-        if (folder / MANIFEST).is_file() and (folder / MANIFEST).read_text(encoding="utf-8") == text:
+        if _is_there(folder, text):
             return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".emit-", dir=folder.parent) as scratch:
@@ -36,11 +38,25 @@ def emit(bundle: Bundle, manifest: Manifest, folder: Path, *, store: Path) -> Pa
                 shutil.rmtree(folder)
             fresh.rename(folder)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            folder.parent.rmdir()  # where nothing but this bundle was to be; any other run's folder is not empty
         what = f"Cannot write the bundle to `{folder}`: {error.strerror or error}."
         raise fail(
             what, "Choose another place: runs_dir=FOLDER.", key="runs_dir", code=ExitCode.MISSING_HERE
         ) from error
     return folder
+
+
+def _is_there(folder: Path, text: str) -> bool:
+    """Whether the folder holds this very bundle, and nobody has changed it since."""
+    path = folder / MANIFEST
+    if not path.is_file() or path.read_bytes() != text.encode():
+        return False
+    try:
+        read(folder)
+    except SmtrainError:
+        return False
+    return True
 
 
 def _write(file: BundleFile, path: Path, store: Path) -> None:
@@ -54,13 +70,21 @@ def _write(file: BundleFile, path: Path, store: Path) -> None:
 
 def _stored(file: LocalFile, store: Path) -> Path:
     kept = store / file.sha256
-    if not kept.exists():
+    if not kept.exists() or _digest(kept) != file.sha256:
         store.mkdir(parents=True, exist_ok=True)
         partial = store / f".{file.sha256}.{os.getpid()}"
-        shutil.copyfile(file.path, partial)
-        partial.chmod(0o444)
-        partial.rename(kept)
+        try:
+            shutil.copyfile(file.path, partial)
+            partial.chmod(0o444)
+            partial.rename(kept)
+        finally:
+            partial.unlink(missing_ok=True)
     return kept
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _link(kept: Path, path: Path) -> None:

@@ -57,6 +57,7 @@ def validate(composed: Composed, registry: Registry) -> Validated:
     problems: list[Problem] = list(_unknown_roots(tree))
     roots = {key: value for key, value in tree.items() if key in _setting_names()}
     settings = _typed(sections.Settings, roots, "", problems) or sections.Settings()
+    problems.extend(_said_twice(settings))
     typed = {name: _section(kind, tree, name, problems) for name, kind in SECTION_TYPES}
     backend = _selected(tree, "backend", registry, registry.backends, problems)
     trainer = _selected(tree, "trainer", registry, registry.trainers, problems)
@@ -105,6 +106,12 @@ def _unknown_roots(tree: Tree) -> Iterator[Problem]:
         hint = did_you_mean(key, known)
         fix = hint if "mean" in hint else f"{hint}\nA name of your own, for interpolations, goes under `vars`."
         yield Problem(key=key, what="Unknown key.", fix=fix)
+
+
+def _said_twice(settings: sections.Settings) -> Iterator[Problem]:
+    for name in sorted(set(settings.env) & set(settings.secrets)):
+        what = f"`{name}` is set under `env` as well."
+        yield Problem(key=f"secrets.{name}", what=what, fix="Leave one of them out.")
 
 
 def _section(kind: type[T], tree: Tree, name: str, problems: list[Problem]) -> T | None:

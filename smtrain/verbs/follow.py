@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import shlex
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from smtrain import runs
 from smtrain.command_line import CommandLine
 from smtrain.console import Console
-from smtrain.errors import ExitCode, fail
+from smtrain.errors import ExitCode, Severity, SmtrainError, fail
 from smtrain.interfaces import Backend
 from smtrain.registry import Registry
 from smtrain.spec import Receipt, State
 
 
 def ps(line: CommandLine, console: Console) -> ExitCode:
-    """Lists the runs, the newest first."""
+    """Lists the runs, the newest first; one that cannot be told of is warned of, and hides no other."""
     registry = Registry()
     folder = Path(line.options.runs_dir)
-    found = [(run_dir, receipt) for run_dir in runs.all_runs(folder) if (receipt := runs.read_receipt(run_dir))]
-    known = [(run_dir, registry.backend(receipt.backend).status(run_dir, receipt)) for run_dir, receipt in found]
+    known: list[tuple[Path, Receipt]] = []
+    for run_dir in runs.all_runs(folder):
+        try:
+            receipt = runs.read_receipt(run_dir)
+            if receipt is not None:
+                known.append((run_dir, _now(run_dir, receipt, registry)))
+        except SmtrainError as error:
+            console.problems(replace(problem, severity=Severity.WARNING) for problem in error.problems)
     known.sort(key=lambda pair: pair[1].started, reverse=True)
     width = max((len(receipt.run_id) for _, receipt in known), default=0)
     for _, receipt in known:
@@ -28,6 +36,13 @@ def ps(line: CommandLine, console: Console) -> ExitCode:
         console.say(f"no runs in {folder}")
     console.result([{**runs.as_json(receipt), "run_dir": str(run_dir)} for run_dir, receipt in known])
     return ExitCode.DONE
+
+
+def _now(run_dir: Path, receipt: Receipt, registry: Registry) -> Receipt:
+    """Returns the receipt as it is now; as it was last known, where its backend is not installed."""
+    if receipt.backend not in registry.backends:
+        return receipt
+    return registry.backend(receipt.backend).status(run_dir, receipt)
 
 
 def status(line: CommandLine, console: Console) -> ExitCode:
@@ -66,7 +81,8 @@ def _run(line: CommandLine) -> tuple[Path, Receipt, Backend[object]]:
     run_dir = runs.find(Path(options.runs_dir), options.id)
     receipt = runs.read_receipt(run_dir)
     if receipt is None:
-        raise fail(what=f"`{run_dir.name}` was planned and never launched.", fix=f"Launch it: smtrain submit {run_dir}")
+        quoted = shlex.quote(str(run_dir))
+        raise fail(what=f"`{run_dir.name}` was planned and never launched.", fix=f"Launch it: smtrain submit {quoted}")
     return run_dir, receipt, Registry().backend(receipt.backend)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,8 @@ def plan(line: CommandLine, console: Console) -> ExitCode:
     console.rows(plan_facts.facts(compiled))
     console.rows(_files(compiled, folder))
     console.rows(("then", " ".join(action.argv)) for action in compiled.bundle.actions)
-    console.say(console.paint(f"\nLaunch it: smtrain submit {compiled.run_dir}", DIM, sys.stdout))
+    launch = f"smtrain submit {shlex.quote(str(compiled.run_dir))}"
+    console.say(console.paint(f"\nLaunch it: {launch}", DIM, sys.stdout))
     console.result({**plan_facts.as_json(compiled), "bundle": str(folder)})
     return ExitCode.DONE
 

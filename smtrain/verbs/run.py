@@ -33,13 +33,13 @@ def compile_and_launch(
 ) -> tuple[Compiled, Receipt]:
     """Compiles a run, writes it, launches it, and returns its receipt; a run that succeeded before is not run again."""
     compiled = compile_run(request, registry)
-    console.problems(compiled.warnings)
     write(compiled)
     registry.announce(Event(kind="compiled", run_dir=str(compiled.run_dir)))
-    console.say(f"{compiled.run_id}: {compiled.job.run.trainer.name} on {compiled.job.run.backend.name}")
     done = _already_done(compiled.run_dir, console)
     if done is not None:
         return compiled, done
+    console.problems(compiled.warnings)
+    console.say(f"{compiled.run_id}: {compiled.job.run.trainer.name} on {compiled.job.run.backend.name}")
     receipt = _launch(
         compiled.run_dir, compiled.manifest, registry, console, resume=compiled.execution.resume, detach=detach
     )
@@ -103,7 +103,8 @@ def _ended(run_dir: Path, receipt: Receipt, console: Console) -> ExitCode:
 def _results(run_dir: Path, receipt: Receipt) -> Iterator[tuple[str, str]]:
     state = receipt.state.value
     if receipt.state is State.FAILED:
-        state += f": step `{receipt.step}` ended with exit code {receipt.exit_code}"
+        step = f"step `{receipt.step}` ended" if receipt.step else "it ended before the first step,"
+        state += f": {step} with exit code {receipt.exit_code}"
     yield "state", state
     yield from _outputs(run_dir)
 

@@ -43,7 +43,7 @@ class Point:
         console.result({**runs.as_json(receipt), "run_dir": str(compiled.run_dir), "overrides": list(overrides)})
         if receipt.state is not State.SUCCEEDED:
             what = f"{compiled.run_id} {receipt.state.value}: step `{receipt.step}`, exit code {receipt.exit_code}."
-            raise fail(what, f"See smtrain logs {compiled.run_id}", code=ExitCode.WORKLOAD_FAILED)
+            raise fail(what, f"See smtrain logs {runs.spoken(compiled.run_dir)}", code=ExitCode.WORKLOAD_FAILED)
         objective = compiled.execution.objective
         if objective is None:
             return None
