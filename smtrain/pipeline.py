@@ -15,6 +15,7 @@ from pathlib import Path
 
 from smtrain import strategy_check
 from smtrain.errors import Problem, SmtrainError
+from smtrain.interfaces import Demands
 from smtrain.manifest import Manifest, manifest_of
 from smtrain.origins import Origins
 from smtrain.passes.check import check
@@ -91,6 +92,7 @@ def compile_run(request: Request, registry: Registry) -> Compiled:
         findings.stop_on_errors()
 
     validated = validate(composed, registry)
+    findings.add(broken.problem() for broken in registry.broken)  # those, too, whose hooks raised by now
     findings.add(validated.problems)
     if validated.run is None:
         findings.stop_on_errors()
@@ -101,6 +103,9 @@ def compile_run(request: Request, registry: Registry) -> Compiled:
     with registry.blaming(registry.trainers[run.trainer.name]):
         trainer = registry.trainer(run.trainer.name)
         demands = trainer.demands(run, run.trainer.options)
+        if not isinstance(demands, Demands):
+            message = f"demands returned {demands!r}"
+            raise TypeError(message)
     resolved = resolve(run, demands)
     findings.add(resolved.problems)
     with registry.blaming(registry.trainers[run.trainer.name]):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import importlib.metadata
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -100,11 +101,11 @@ class Registry:
     @cached_property
     def config_paths(self) -> tuple[str, ...]:
         """Hydra search path entries of the plugins, in the order of their names."""
-        return tuple(cast(str, path) for _, path in self._collect("smtrain_config_paths"))
+        return tuple(cast(str, path) for _, path in self._collect("smtrain_config_paths", _is_search_path))
 
     def checks(self, job: Job) -> Iterator[Problem]:
         """Yields what the plugins' own rules object to."""
-        for _, problem in self._collect("smtrain_checks", job=job):
+        for _, problem in self._collect("smtrain_checks", _is_a(Problem), job=job):
             yield cast(Problem, problem)
 
     def announce(self, event: Event) -> None:
@@ -150,7 +151,12 @@ class Registry:
 
     def options_type(self, spec: TrainerSpec | BackendSpec) -> type:
         """Returns the class that types a spec's section."""
-        return self.load(spec, spec.options)
+        found = self.load(spec, spec.options)
+        with self.blaming(spec):
+            if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+                message = f"`{spec.options}` is no dataclass"
+                raise TypeError(message)
+        return found
 
     def load(self, spec: TrainerSpec | BackendSpec | ImporterSpec, address: str) -> type:
         """Imports "module:attribute" on behalf of a spec.
@@ -195,7 +201,7 @@ class Registry:
         try:
             self._manager.register(entry_point.load(), name=name)
             self._manager.check_pending()
-        except Exception as error:  # noqa: BLE001  # whatever a third party's import raises must not take us down
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever an import raises must not take us down
             self._blame(distribution, entry_point.name, error)
             if self._manager.has_plugin(name):
                 self._manager.unregister(name=name)
@@ -206,14 +212,26 @@ class Registry:
         message = f"{type(error).__name__}: {error}"
         self._broken.append(BrokenPlugin(distribution=distribution, entry_point=entry_point, error=message))
 
-    def _collect(self, hook: str, **arguments: object) -> Iterator[tuple[str, object]]:
-        """Yields (plugin name, item) of what each plugin returns, one plugin guarded from the other."""
+    def _collect(
+        self, hook: str, fits: Callable[[object], bool] = lambda _: True, **arguments: object
+    ) -> Iterator[tuple[str, object]]:
+        """Yields (plugin name, item) of what each plugin returns, one plugin guarded from the other.
+
+        Args:
+          hook: its name.
+          fits: whether an item is what the hook is to return; a plugin whose item is not is broken.
+          arguments: of the hook.
+        """
         for implementation in getattr(self._manager.hook, hook).get_hookimpls():
             name = implementation.plugin_name
             wanted = {key: arguments[key] for key in implementation.argnames}
             try:
                 items = tuple(implementation.function(**wanted) or ())
-            except Exception as error:  # noqa: BLE001  # as above
+                stranger = next((item for item in items if not fits(item)), None)
+                if stranger is not None:
+                    message = f"{hook} returned {stranger!r}"
+                    raise TypeError(message)  # noqa: TRY301  # a fault like any other of the hook
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # as above
                 self._blame(self._distributions[name], name.partition(":")[2], error)
             else:
                 yield from ((name, item) for item in items)
@@ -224,7 +242,7 @@ class Registry:
 
     def _by_name(self, hook: str, kind: str) -> dict[str, SpecT]:
         found: dict[str, SpecT] = {}
-        for plugin, item in self._collect(hook):
+        for plugin, item in self._collect(hook, _is_spec):
             spec = cast(SpecT, item)
             self._sources[id(spec)] = self._distributions[plugin]
             if spec.name in found:
@@ -233,9 +251,22 @@ class Registry:
         return dict(sorted(found.items()))
 
 
+def _is_a(kind: type) -> Callable[[object], bool]:
+    return lambda item: isinstance(item, kind)
+
+
+def _is_spec(item: object) -> bool:
+    return isinstance(getattr(item, "name", None), str) and isinstance(getattr(item, "load", None), str)
+
+
+def _is_search_path(item: object) -> bool:
+    return isinstance(item, str) and item.startswith(("pkg://", "file://"))
+
+
 def _clash(kind: str, name: str, first: Distribution, second: Distribution) -> SmtrainError:
+    guest = first if second.name == "smtrain" else second
     return fail(
         f"Two plugins offer a {kind} called `{name}`: {first} and {second}.",
-        f"Uninstall one of them: `pip uninstall {second.name}`.",
+        f"Uninstall one of them: `pip uninstall {guest.name}`.",
         code=ExitCode.BROKEN_PLUGIN,
     )

@@ -214,9 +214,10 @@ class Settings:
         PositiveInt | None, Meta(description="Forward passes per optimizer step.")
     ] = None
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1, description="Seed of everything random.")] = 42
-    env: Annotated[Mapping[VariableName, str], Meta(description="Environment variables of the workload.")] = field(
-        default_factory=dict
-    )
+    env: Annotated[
+        Mapping[VariableName, str | int],
+        Meta(description="Environment variables of the workload: text, or whole numbers."),
+    ] = field(default_factory=dict)
     secrets: Annotated[
         Mapping[VariableName, Annotated[str, Meta(pattern=r"^env:[A-Za-z_][A-Za-z0-9_]*$(?!\n)")]],
         Meta(description="Environment variables whose value is a secret: NAME → env:NAME_ON_THE_TARGET."),

@@ -58,10 +58,10 @@ def smtrain(*words: str, cwd: Path, env: Mapping[str, str] | None = None) -> Ans
 def interpreter(folder: Path, body: str) -> str:
     """Returns the override that has the local backend run this bash source in the place of the trainer.
 
-    The launch script asks its interpreter for a free port first; a real one answers that.
+    The launch script asks its interpreter for packages and a free port first; a real one answers that.
     """
     path = folder / "stand-in" / "python"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(f'#!/usr/bin/env bash\nif [[ $1 == -S ]]; then exec {sys.executable} "$@"; fi\n{body}')
+    path.write_text(f'#!/usr/bin/env bash\nif [[ $1 == -S || $1 == -c ]]; then exec {sys.executable} "$@"; fi\n{body}')
     path.chmod(0o755)
     return "backend.python=stand-in/python"

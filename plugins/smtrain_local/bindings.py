@@ -55,6 +55,21 @@ with socket.socket() as listener:
   [[ -n $SMTRAIN_MASTER_PORT ]] || fail 69 "$SMTRAIN_PYTHON found no free port"
 done"""
 
+_LOOK_FOR_PACKAGES = """
+import importlib.metadata, sys
+lacking = []
+for word in sys.argv[1:]:
+    name, _, specifier = word.partition(" ")
+    try:
+        found = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        lacking.append(f"{name}{specifier} is not installed")
+    else:
+        if specifier.startswith("==") and found.partition("+")[0] != specifier[2:]:
+            lacking.append(f"{name} is {found}, not {specifier[2:]}")
+sys.exit("smtrain: " + "; ".join(lacking) if lacking else 0)
+"""
+
 _GPUS = """\
 # nvidia-smi counts in the order of the bus; CUDA is told to do the same.
 export CUDA_DEVICE_ORDER=${CUDA_DEVICE_ORDER:-PCI_BUS_ID}
@@ -139,6 +154,7 @@ def render(job: Job, program: Program, *, python: str | None, gpus: tuple[int, .
             "\n".join(_inputs(program)),
             "\n".join(_secrets(job)),
             _interpreter(python),
+            _packages(program),
             _LEASES,
             _PORT,
             _accelerator(job.topology.accelerator, gpus),
@@ -196,6 +212,16 @@ command -v -- "$SMTRAIN_PYTHON" >/dev/null ||
   fail {NO_DEVICE} "there is no interpreter $SMTRAIN_PYTHON: set backend.python"
 # The programs of its environment (ninja, for one, which DeepSpeed compiles with) are found as if it were activated.
 if [[ $SMTRAIN_PYTHON == */* ]]; then export PATH="${{SMTRAIN_PYTHON%/*}}:$PATH"; fi"""
+
+
+def _packages(program: Program) -> str:
+    """Returns the look at the trainer's packages, which a training would miss a minute later, and less clearly."""
+    wanted = [f"{package.name} {package.specifier}".strip() for package in program.needs.packages]
+    if not wanted:
+        return ""
+    return f"""\
+"$SMTRAIN_PYTHON" -c '{_LOOK_FOR_PACKAGES}' {" ".join(map(shlex.quote, wanted))} ||
+  fail {NO_DEVICE} "install it for $SMTRAIN_PYTHON, or set backend.python to an interpreter that has it\""""
 
 
 def _accelerator(accelerator: str, gpus: tuple[int, ...] | None) -> str:

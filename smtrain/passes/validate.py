@@ -91,7 +91,7 @@ def _run(settings: sections.Settings, backend: Selected, trainer: Selected, type
         micro_batch_size=settings.micro_batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
         seed=settings.seed,
-        env=settings.env,
+        env={name: str(value) for name, value in settings.env.items()},
         secrets=settings.secrets,
     )
 
@@ -147,7 +147,9 @@ def _selected(
         problems.append(Problem(key=f"{section}.name", what=what, fix=did_you_mean(str(name), specs), code=code))
         return None
     spec = specs[name]
-    options = _typed(registry.options_type(spec), value, section, problems)
+    kind = registry.options_type(spec)
+    with registry.blaming(spec):  # whose class may have types that cannot be checked
+        options = _typed(kind, value, section, problems)
     return Selected(name=name, options=options) if options is not None else None
 
 

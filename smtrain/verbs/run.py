@@ -97,7 +97,8 @@ def _ended(run_dir: Path, receipt: Receipt, console: Console) -> ExitCode:
         case State.STOPPED:
             return ExitCode.INTERRUPTED
         case _:
-            return ExitCode.WORKLOAD_FAILED
+            # Before its first step a launch script ends for one reason: something that it needs is not there.
+            return ExitCode.WORKLOAD_FAILED if receipt.step else ExitCode.MISSING_HERE
 
 
 def _results(run_dir: Path, receipt: Receipt) -> Iterator[tuple[str, str]]:

@@ -19,6 +19,8 @@ from smtrain.spec import (
     InputPath,
     Job,
     LocalFile,
+    Needs,
+    Package,
     Program,
     RuntimeVar,
     Staging,
@@ -168,6 +170,16 @@ def test_a_missing_interpreter_is_told(tmp_path: Path) -> None:
     done = launch(lower(tmp_path / "run", program(dumping()), options=LocalOptions(python="no/python")))
     assert done.returncode == 69
     assert f"there is no interpreter {tmp_path}/no/python: set backend.python" in done.stderr
+
+
+def test_what_the_interpreter_lacks_is_told_before_the_first_step(tmp_path: Path) -> None:
+    wanted = (Package(name="no-such-package"), Package(name="pytest", specifier="==0.1"), Package(name="msgspec"))
+    run_dir = lower(tmp_path / "run", program(dumping(), needs=Needs(packages=wanted)))
+    done = launch(run_dir)
+    assert done.returncode == 69
+    assert "smtrain: no-such-package is not installed; pytest is " in done.stderr
+    assert "msgspec" not in done.stderr
+    assert not (run_dir / "step").exists()
 
 
 def test_a_secret_comes_from_the_environment_and_is_nowhere_else(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_run_in_the_background_is_left_alone(here: Path, smtrain: Smtrain) -> 
 
 def test_an_interpreter_that_is_not_there_is_told(here: Path, smtrain: Smtrain) -> None:
     answer = smtrain("run", *WORDS, "backend.python=nowhere/python")
-    assert answer.code == 1
+    assert answer.code == 4
     assert "nowhere/python: set backend.python" in answer.out
 
 

@@ -82,6 +82,22 @@ command -v -- "$SMTRAIN_PYTHON" >/dev/null ||
 # The programs of its environment (ninja, for one, which DeepSpeed compiles with) are found as if it were activated.
 if [[ $SMTRAIN_PYTHON == */* ]]; then export PATH="${SMTRAIN_PYTHON%/*}:$PATH"; fi
 
+"$SMTRAIN_PYTHON" -c '
+import importlib.metadata, sys
+lacking = []
+for word in sys.argv[1:]:
+    name, _, specifier = word.partition(" ")
+    try:
+        found = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        lacking.append(f"{name}{specifier} is not installed")
+    else:
+        if specifier.startswith("==") and found.partition("+")[0] != specifier[2:]:
+            lacking.append(f"{name} is {found}, not {specifier[2:]}")
+sys.exit("smtrain: " + "; ".join(lacking) if lacking else 0)
+' 'llamafactory ==0.9.5' matplotlib ||
+  fail 69 "install it for $SMTRAIN_PYTHON, or set backend.python to an interpreter that has it"
+
 # A lease is a locked file. This script and its steps hold it open, so it ends with the last of them, however they end.
 lease_dir=${SMTRAIN_LEASE_DIR:-/tmp/smtrain-$UID}
 (umask 077 && mkdir -p -- "$lease_dir")
