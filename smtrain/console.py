@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TextIO
 
+from smtrain.credentials import hidden
 from smtrain.errors import ExitCode, Problem, SmtrainError
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class Console:
     def problems(self, problems: Iterable[Problem]) -> None:
         """Prints problems on stderr."""
         for problem in problems:
-            head, _, rest = str(problem).partition("\n")
+            # Whatever a value was mistaken for, a credential in it is shown nowhere.
+            head, _, rest = hidden(str(problem)).partition("\n")
             kind, colour = ("error", RED) if problem.is_error else ("warning", YELLOW)
             print(f"{self.paint(kind, colour, sys.stderr)}: {head}", file=sys.stderr)
             if rest:
@@ -75,8 +77,8 @@ class Console:
 def _as_json(problem: Problem) -> dict[str, Json]:
     return {
         "key": problem.key,
-        "where": str(problem.where) if problem.where else None,
-        "what": problem.what,
-        "fix": problem.fix,
+        "where": hidden(str(problem.where)) if problem.where else None,
+        "what": hidden(problem.what),
+        "fix": hidden(problem.fix),
         "severity": problem.severity.value,
     }

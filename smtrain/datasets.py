@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
 
-from smtrain.credentials import hidden
 from smtrain.errors import Problem
 from smtrain.rows import SUFFIXES
 from smtrain.sections import Data, DataSource
@@ -161,7 +160,7 @@ def _not_there(location: str, path: Path, key: str) -> Problem:
         )
     else:
         fix = "Give a file or folder, an s3:// URI, or hub:ORG/NAME. Relative paths start at the current folder."
-    return Problem(key=key, what=f"There is no file `{hidden(location)}`.", fix=fix)
+    return Problem(key=key, what=f"There is no file `{location}`.", fix=fix)
 
 
 def _digested(path: Path) -> LocalFile:

@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from smtrain.credentials import hidden, hidden_override
+from smtrain.credentials import hidden_override
 from smtrain.errors import Origin, Problem
 from smtrain.suggest import did_you_mean
 
@@ -58,7 +58,7 @@ def _bad_override(error: OverrideParseException, overrides: tuple[str, ...]) -> 
         quoted = f'{key}="{value}"'
         fix = f"Quote it for Hydra, and once more for the shell: '{hidden_override(quoted)}'"
     else:
-        what = f"Cannot be read: {hidden(str(error.__cause__ or error).splitlines()[0].replace('++', ''))}."
+        what = f"Cannot be read: {str(error.__cause__ or error).splitlines()[0].replace('++', '')}."
         fix = "Write key=value; quote a value with special characters twice, as in 'key=\"a b, c\"'."
     return Problem(key=key_of(culprit or ""), what=what, fix=fix, where=_override(culprit)), culprit
 
@@ -128,7 +128,7 @@ def _other(error: Exception, overrides: tuple[str, ...]) -> tuple[Problem, str |
         text = text.replace(f"++{item}", item)  # as typed, without what `forced` put before it
     culprit = next((item for item in overrides if item in text or _names(text, key_of(item))), None)
     key = named[1] if (named := re.search(r"full_key: (\S+)", text)) else ""
-    what = hidden(re.sub(r" ?(full_key|object_type|reference_type)[:=] ?\S+", "", text))
+    what = re.sub(r" ?(full_key|object_type|reference_type)[:=] ?\S+", "", text)
     return Problem(key=key, what=f"{what.removesuffix('.')}.", where=_override(culprit)), culprit
 
 

@@ -15,13 +15,12 @@ from pathlib import Path
 
 from smtrain import strategy_check
 from smtrain.errors import Problem, SmtrainError
-from smtrain.interfaces import Demands
 from smtrain.manifest import Manifest, manifest_of
 from smtrain.origins import Origins
 from smtrain.passes.check import check
 from smtrain.passes.compose import Composed, Request, compose
 from smtrain.passes.emit import emit
-from smtrain.passes.lower import to_bundle, to_program
+from smtrain.passes.lower import to_bundle, to_demands, to_program
 from smtrain.passes.resolve import resolve
 from smtrain.passes.validate import Execution, validate
 from smtrain.registry import Registry
@@ -102,10 +101,7 @@ def compile_run(request: Request, registry: Registry) -> Compiled:
     run = validated.run
     with registry.blaming(registry.trainers[run.trainer.name]):
         trainer = registry.trainer(run.trainer.name)
-        demands = trainer.demands(run, run.trainer.options)
-        if not isinstance(demands, Demands):
-            message = f"demands returned {demands!r}"
-            raise TypeError(message)
+        demands = to_demands(run, trainer)
     resolved = resolve(run, demands)
     findings.add(resolved.problems)
     with registry.blaming(registry.trainers[run.trainer.name]):

@@ -208,7 +208,7 @@ class Registry:
         else:
             self._distributions[name] = distribution
 
-    def _blame(self, distribution: Distribution, entry_point: str, error: Exception) -> None:
+    def _blame(self, distribution: Distribution, entry_point: str, error: BaseException) -> None:
         message = f"{type(error).__name__}: {error}"
         self._broken.append(BrokenPlugin(distribution=distribution, entry_point=entry_point, error=message))
 

@@ -46,6 +46,33 @@ CASES = {
     "not an override": (("lonely",), ["override `lonely`"]),
     "unknown config": (("--config-name", "nope"), ["There is no config called `nope`"]),
     "deleting what is not there": (("~nope",), ["override `~nope`"]),
+    "value that the config leaves to its user": (("data=alpaca",), ["alpaca.yaml:3: data.path: A value is required"]),
+    "the same of the model": (("model=custom", "model.path=???"), ["model.path: A value is required"]),
+    "value that needs quotes": (
+        ("data.path=~/my rows.jsonl",),
+        ["data.path: Hydra's syntax", """'data.path="~/my rows.jsonl"'"""],
+    ),
+    "list where a mapping belongs": (("env=[]",), ["override `env=[]`", "Error merging override env=[]: "]),
+    "number where text belongs": (("model.revision=1",), ["model.revision: `1` is a number", r"model.revision=\'1\'"]),
+    "name for a list of names": (
+        ("data=dataset_info", "data.dataset_info=x.json", "data.names=rows"),
+        ["data.names: `rows` is text; wanted is a list", "Write a list: [rows]"],
+    ),
+    "variable and secret of one name": (("env.A=x", "secrets.A=env:Z"), ["secrets.A: `A` is set under `env` as well"]),
+    "absent search path": (
+        ("hydra.searchpath=[file:///nowhere/at/all]",),
+        ["hydra.searchpath: `/nowhere/at/all` does not exist"],
+    ),
+    "URL of rows": (("data.path=file:///rows.jsonl",), ["Give the path without file://"]),
+    "hub data set without its mark": (("data.path=ORG/NAME",), ["hub:ORG/NAME"]),
+    "no name of a hub data set": (("data.path=hub:",), ["no name of a data set of the Hugging Face hub"]),
+    "name too long for a file": ((f"data.path={'x' * 300}",), ["data.path", "cannot be read: File name too long"]),
+    "folder of a dataset_info.json": (
+        ("data=dataset_info", "data.dataset_info=.", "data.names=[a]"),
+        ["data.dataset_info: `.` is a folder", "dataset_info.json"],
+    ),
+    "unknown template": (("model.template=llama33",), ["model.template", "Did you mean `llama3`?"]),
+    "document in a file": (("trainer.args.accelerator_config=a.json",), ["accelerator_config", "as a mapping"]),
     "absent strategy document": (("strategy=zero2", "strategy.document=no.json"), ["strategy.document", "no.json"]),
 }
 
@@ -119,3 +146,85 @@ def test_json_tells_the_same_as_prose(empty: Path, capsys: pytest.CaptureFixture
     assert error["exit_code"] == 2
     assert [problem["key"] for problem in error["problems"] if problem["severity"] == "error"] == ["seed"]
     assert "seed" in captured.err
+
+
+def write(folder: Path, name: str, text: str) -> None:
+    path = folder / "conf" / "experiment" / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"# @package _global_\n{text}", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1: 2\n", "conf/experiment/my.yaml:2: 1: Unknown key"),
+        ("env: {1: a}\n", "conf/experiment/my.yaml:2: env: `1` does not match"),
+        ("data: {sets: {1: {path: no.jsonl}}}\n", "data.sets"),
+        ("defaults: [my]\n", "A defaults list includes itself"),
+        ("defaults: [{nope: x}]\n", "There is no group `experiment/nope`"),
+    ],
+)
+def test_an_odd_config_file_is_told(text: str, expected: str, empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(empty, "my", text)
+    assert main([*PLAN, "--config-dir", "conf", "experiment=my"]) == 2
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("section", ["strategy", "trainer"])
+def test_a_section_that_is_no_mapping_is_told_once(
+    section: str, empty: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(empty, "flat", f"{section}: null\n")
+    assert main([*PLAN, "--config-dir", "conf", "experiment=flat"]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert len(errors) == 1
+    assert f"{section}: `null` is no mapping" in errors[0]
+
+
+def test_a_missing_choice_is_blamed_on_the_file_that_makes_it(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = empty / "conf" / "model"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text("defaults: [nope]\n")
+    assert main(["plan", "--config-dir", "conf", "model=mine"]) == 2
+    assert "defaults list of `model/mine`: model: There is no `nope`" in capsys.readouterr().err
+
+
+def test_config_path_is_searched_as_config_dir_is(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(empty, "my", "name: found\n")
+    assert main(["explain", "name", "--config-path", "conf", "experiment=my"]) == 0
+    assert "conf/experiment/my.yaml:2" in capsys.readouterr().out
+
+
+def test_a_link_to_nothing_is_told(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (empty / "rows.jsonl").symlink_to("nothing")
+    assert main([*PLAN, "data=alpaca", "data.path=rows.jsonl"]) == 2
+    assert "`rows.jsonl` is a link to `nothing`, which does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("setting", ["split=test", "subset=x", "folder=x"])
+def test_a_setting_of_hub_data_sets_is_refused_for_files(
+    setting: str, empty: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (empty / "rows.jsonl").write_text('{"instruction": "Why?", "output": "Because."}\n')
+    assert main([*PLAN, "data=alpaca", "data.path=rows.jsonl", f"data.{setting}"]) == 2
+    assert f"data.{setting.partition('=')[0]}: " in capsys.readouterr().err
+
+
+def test_a_part_of_the_one_split_of_files_is_taken(empty: Path) -> None:
+    (empty / "rows.jsonl").write_text('{"instruction": "Why?", "output": "Because."}\n')
+    assert main([*PLAN, "data=alpaca", "data.path=rows.jsonl", "data.split='train[:50%]'"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("info", "expected"),
+    [
+        ("[]", "is no JSON object"),
+        ('{"a": 3}', "has an entry `a` that is no JSON object"),
+        ('{"a": {"file_name": "rows.jsonl", "columns": ["x"]}}', "`columns` of the entry `a`"),
+    ],
+)
+def test_an_odd_dataset_info_is_told(info: str, expected: str, empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (empty / "rows.jsonl").write_text('{"instruction": "Why?", "output": "Because."}\n')
+    (empty / "info.json").write_text(info)
+    assert main([*PLAN, "data=dataset_info", "data.dataset_info=info.json", "data.names=[a]"]) == 2
+    assert expected in capsys.readouterr().err

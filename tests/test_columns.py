@@ -545,3 +545,43 @@ def test_only_an_absent_default_input_is_dropped(
 ) -> None:
     dataset = Case((), columns=given).dataset()
     assert drop_absent_optional(dataset, Sample(columns=columns)).columns == expected
+
+
+CHAT_ROW = {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]}
+GPT_ROW = {"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]}
+SIDES = {"chosen": {"from": "gpt", "value": "So."}, "rejected": {"from": "gpt", "value": "No."}}
+ASKED = {"conversations": GPT_ROW["conversations"][:1]}
+
+
+@pytest.mark.parametrize(
+    ("data", "row", "shape", "fix"),
+    [
+        (Data(), CHAT_ROW, SFT, "Choose data=openai."),
+        (Data(), GPT_ROW, SFT, "Choose data=sharegpt."),
+        (
+            Data(),
+            CHAT_ROW | {"label": True},
+            KTO,
+            "Choose data=openai data.columns.messages=messages data.columns.kto_tag=label.",
+        ),
+        (Data(), ASKED | SIDES, DPO, "Choose data=sharegpt_preference."),
+        (Data(format="sharegpt"), ASKED | SIDES, DPO, "Choose data=sharegpt_preference."),
+        (Data(format="sharegpt"), {"instruction": "Why?", "output": "So."}, SFT, "Choose data=alpaca."),
+    ],
+)
+def test_rows_of_another_kind_get_the_option_that_reads_them(
+    data: Data, row: Mapping[str, Json], shape: RowShape, fix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f"{json.dumps(row)}\n")
+    (dataset,) = find(replace(data, path=str(path))).datasets
+    (problem,) = check(dataset, read(path, limit=None), shape)
+    assert problem.key == "data"
+    assert problem.fix == fix
+
+
+def test_a_mapping_that_fits_is_taken_though_the_rows_have_messages_too(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f"{json.dumps(CHAT_ROW | {'instruction': 'Why?', 'output': 'So.'})}\n")
+    (dataset,) = find(Data(path=str(path))).datasets
+    assert not list(check(dataset, read(path, limit=None), SFT))

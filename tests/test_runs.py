@@ -209,3 +209,29 @@ def test_the_final_metric_is_the_last_one(tmp_path: Path, text: str, value: floa
 
 def test_a_run_without_metrics_has_no_final_one(tmp_path: Path) -> None:
     assert runs.final_metric(tmp_path, "loss") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"state": "running"}',
+        '{"run_id": "a", "backend": "local", "state": "running", "started": "x"}',
+        '{"run_id": "a", "backend": "local", "state": "running", "started": 1e99}',
+        '{"run_id": "a", "backend": "local", "state": "dreaming"}',
+    ],
+)
+def test_a_damaged_receipt_is_named(text: str, folder: Path) -> None:
+    path = folder / "sft-abc123" / "receipt.json"
+    path.write_text(text)
+    with pytest.raises(SmtrainError) as caught:
+        runs.read_receipt(path.parent)
+    assert f"{path} is no receipt" in str(caught.value)
+
+
+def test_a_run_elsewhere_is_spoken_of_by_its_quoted_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert runs.spoken(tmp_path / "runs" / "sft-1") == "sft-1"
+    assert runs.spoken(Path("a $(x)/sft-1")) == "'a $(x)/sft-1'"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -275,7 +276,7 @@ def test_a_run_that_is_going_is_not_started_twice(run_dir: Path) -> None:
     with pytest.raises(SmtrainError) as caught:
         launch(run_dir, "print(1)")
     assert "`probe run-1` is going already" in str(caught.value)
-    assert "smtrain logs probe run-1 -f" in str(caught.value)
+    assert f"smtrain logs {shlex.quote(str(run_dir))} -f" in str(caught.value)
     assert "attempt=2" in str(caught.value)
     child.terminate()
     child.communicate(timeout=20)

@@ -72,7 +72,7 @@ def read(text: str, source: str) -> Document:
         what = f"Not valid YAML: {getattr(error, 'problem', None) or error}."
         raise SmtrainError([Problem(key="", what=what, fix="Mend the file.", where=where)]) from None
     if not isinstance(root, yaml.MappingNode) or not isinstance(values, dict):
-        what = "There is nothing in the file." if root is None else "The file is no mapping of arguments to values."
+        what = "There is nothing in the file." if root is None else "No mapping of arguments to values."
         problem = Problem(key="", what=what, fix="Give a YAML of LLaMA-Factory.", where=Origin(source=source))
         raise SmtrainError([problem])
     lines: dict[str, int] = {}

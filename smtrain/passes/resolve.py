@@ -72,7 +72,8 @@ def _topology(compute: Compute) -> tuple[Topology, tuple[Problem, ...]]:
         problems.append(Problem(key="compute.gpus_per_node", what=what, fix=fix))
     elif gpus is not None and processes not in (None, gpus):
         what = f"{processes} processes, but compute.gpus_per_node is {gpus}; each GPU has one process."
-        problems.append(Problem(key="compute.processes_per_node", what=what, fix="Set one of the two only."))
+        fix = f"Say compute.gpus_per_node={processes}, and leave processes_per_node out."
+        problems.append(Problem(key="compute.processes_per_node", what=what, fix=fix))
     return Topology(
         nodes=compute.nodes,
         processes_per_node=processes or gpus or 1,

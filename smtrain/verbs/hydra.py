@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hydra import version as hydra_version
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -22,17 +21,15 @@ from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from smtrain import plan as plan_facts
 from smtrain.command_line import CommandLine
 from smtrain.completion import ZSH_PRELUDE, typed_line
 from smtrain.console import Console
 from smtrain.errors import ExitCode, Problem, SmtrainError, fail
 from smtrain.passes.compose import Request, as_typed, forced, group_test, search_path
-from smtrain.pipeline import compile_run
+from smtrain.pipeline import Compiled, compile_run, write
 from smtrain.registry import Registry
 from smtrain.verbs.sweep import Point
-
-if TYPE_CHECKING:
-    from argparse import Namespace
 
 
 def dispatch(line: CommandLine, console: Console) -> ExitCode:
@@ -43,18 +40,26 @@ def dispatch(line: CommandLine, console: Console) -> ExitCode:
         return _complete(request)
     with _hydra(request) as hydra:
         try:
-            return _do(hydra, flags, request, console)
-        except HydraException as error:
+            return _do(hydra, line, request, console)
+        except RecursionError as error:
+            raise fail(what="A defaults list includes itself.", fix="Look through the chosen options'.") from error
+        except (HydraException, OmegaConfBaseException) as error:
             if not flags.multirun:
                 compile_run(request, Registry())  # finds better words for what is wrong with the same overrides
             raise fail(" ".join(str(error.__cause__ or error).split()), "See smtrain --hydra-help.") from error
 
 
-def _do(hydra: Hydra, flags: Namespace, request: Request, console: Console) -> ExitCode:
-    name = request.config_name
+def _do(hydra: Hydra, line: CommandLine, request: Request, console: Console) -> ExitCode:
+    flags, name = line.options, request.config_name
     overrides = list(forced(request.overrides, group_test(request)))
-    if flags.multirun:
-        return _sweep(hydra, request, overrides, console)
+    if flags.multirun and not (flags.cfg or flags.info or flags.hydra_help):
+        match line.verb:
+            case "explain":
+                raise fail(what="A sweep has many configurations, and explain tells of one.", fix="Leave -m out.")
+            case "plan":
+                return _plan_sweep(hydra, request, overrides, console)
+            case _:
+                return _sweep(hydra, request, overrides, console)
     if flags.cfg:
         hydra.show_cfg(name, overrides, cfg_type=flags.cfg, package=flags.package, resolve=flags.resolve)
     elif flags.info:
@@ -109,18 +114,49 @@ def _hydra(request: Request) -> Iterator[Hydra]:
 
 def _sweep(hydra: Hydra, request: Request, overrides: list[str], console: Console) -> ExitCode:
     """Runs a sweep; the points of a grid are all compiled before the first is launched."""
-    problems: list[Problem] = []
-    for point in _grid(hydra, request, overrides):
-        try:
-            compile_run(replace(request, overrides=point.overrides), Registry())
-        except SmtrainError as error:
-            problems += [point.named(problem) for problem in error.problems if problem.is_error]
-    if problems:
-        raise SmtrainError(problems)
+    _compile_all(_grid(hydra, request, overrides), request)
     hydra.multirun(
         config_name=request.config_name, task_function=Point(request, as_json=console.as_json), overrides=overrides
     )
     return ExitCode.DONE
+
+
+def _plan_sweep(hydra: Hydra, request: Request, overrides: list[str], console: Console) -> ExitCode:
+    """Writes the bundles of a grid's points, and launches none."""
+    points = _grid(hydra, request, overrides)
+    if not points:
+        raise fail(what="The sweeper chooses its points as it goes.", fix="Plan one point, without -m.")
+    compiled = _compile_all(points, request)
+    for point, each in zip(points, compiled, strict=True):
+        folder = write(each)
+        console.say(f"{each.run_id}  {' '.join(point.varied)}".rstrip())
+        console.say(f"  {folder}")
+    console.result([{**plan_facts.as_json(each), "bundle": str(each.run_dir / "bundle")} for each in compiled])
+    return ExitCode.DONE
+
+
+def _compile_all(points: list[_GridPoint], request: Request) -> list[Compiled]:
+    """Compiles every point; a problem that all of them have is told once.
+
+    Raises:
+      SmtrainError: with the errors of every point.
+    """
+    compiled: list[Compiled] = []
+    found: dict[Problem, list[_GridPoint]] = {}
+    for point in points:
+        try:
+            compiled.append(compile_run(replace(request, overrides=point.overrides), Registry()))
+        except SmtrainError as error:
+            for problem in error.problems:
+                if problem.is_error:
+                    found.setdefault(problem, []).append(point)
+    if found:
+        everywhere = len(points)
+        raise SmtrainError(
+            problem if len(where) == everywhere and everywhere > 1 else where[0].named(problem)
+            for problem, where in found.items()
+        )
+    return compiled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,9 +171,17 @@ class _GridPoint:
 
 def _grid(hydra: Hydra, request: Request, overrides: list[str]) -> list[_GridPoint]:
     """Returns the points of a grid sweep; none where an optimising sweeper chooses them as it goes."""
-    config = hydra.compose_config(
-        config_name=request.config_name, overrides=overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False
-    )
+    try:
+        config = hydra.compose_config(
+            config_name=request.config_name,
+            overrides=overrides,
+            run_mode=RunMode.MULTIRUN,
+            with_log_configuration=False,
+        )
+    except (AttributeError, AssertionError) as error:
+        # What Hydra 1.3.8 raises for `hydra.sweeper.params=…` on the command line, where that is null at first.
+        what = f"Hydra cannot compose the sweep: {str(error).partition(chr(10))[0]}."
+        raise fail(what, "Set hydra.sweeper.params in a config file, or sweep on the command line.") from error
     if not str(config.hydra.sweeper._target_).endswith("BasicSweeper"):
         return []
     parser = OverridesParser.create(config_loader=hydra.config_loader)

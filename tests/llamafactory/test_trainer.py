@@ -264,7 +264,7 @@ def test_other_models_are_linked_into_the_working_directory(path, source, stagin
 
 
 def test_relative_spelling_of_a_folder_stands_and_the_folder_is_linked_there():
-    made = job(rows(), model=Model(path="root/saves/x/y", template="x"), source=ModelSource.FOLDER)
+    made = job(rows(), model=Model(path="root/saves/x/y", template="qwen3"), source=ModelSource.FOLDER)
     chosen = options({"model_name_or_path": "saves/x/y"})
     assert not found(chosen, made)
     program = lowered(chosen, made)
