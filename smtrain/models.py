@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from smtrain.errors import Problem
+from smtrain.errors import Problem, warning
 from smtrain.sections import Model
 from smtrain.spec import Json, ModelSource, ResolvedModel
 
@@ -63,10 +63,9 @@ def _look(reference: str, kind: _Kind) -> tuple[ResolvedModel, tuple[Problem, ..
             fingerprint=_fingerprint(folder, kind),
             config={} if problems else _config(folder, kind),
         ), problems
-    hub = ResolvedModel(reference=reference, source=ModelSource.HUB)
     if REPOSITORY.fullmatch(reference) and not _looks_local(reference):
-        return hub, ()
-    return hub, (_absent(reference, folder, kind),)
+        return ResolvedModel(reference=reference, source=ModelSource.HUB), ()
+    return ResolvedModel(reference=reference, source=ModelSource.FOLDER), (_absent(reference, folder, kind),)
 
 
 def _looks_local(path: str) -> bool:
@@ -77,6 +76,9 @@ def _looks_local(path: str) -> bool:
 
 def _absent(reference: str, folder: Path, kind: _Kind) -> Problem:
     what = f"There is no {kind.name} folder `{reference}`."
+    if kind is ADAPTER:
+        # An earlier run may be about to write it.
+        return warning(kind.key, what, "It must be there when the run starts.")
     siblings = sorted(path.name for path in folder.parent.iterdir() if path.is_dir()) if folder.parent.is_dir() else []
     if siblings:
         fix = f"`{folder.parent}` has: {', '.join(siblings[:10])}."

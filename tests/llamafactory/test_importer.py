@@ -243,13 +243,6 @@ def examples(llamafactory_sdist: Path, tmp_path_factory: pytest.TempPathFactory)
     model.mkdir(parents=True)
     (model / "config.json").write_text("{}")
     (model / "model.safetensors").write_text("")
-    for name in (
-        "saves/qwen3-4b/lora/sft",
-        "saves/qwen3-vl-4b/lora/sft",
-        "saves/llama3-8b/lora/sft",
-        "outputs/test_lora",
-    ):
-        adapter(root / name)
     return root
 
 
