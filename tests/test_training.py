@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,13 +33,13 @@ def smtrain(folder: Path, *words: str, code: int = 0) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "smtrain.cli", *words, "--json"], cwd=folder, capture_output=True, text=True, check=False
     )
-    assert done.returncode == code, f"{done.stdout}\n{done.stderr}\n{_log(folder)}"
+    assert done.returncode == code, f"{done.stdout}\n{done.stderr}\n{_log(folder)[-9000:]}"
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
 def _log(folder: Path) -> str:
-    return "\n".join(path.read_text()[-6000:] for path in folder.glob("runs/*/logs/workload.log"))
+    return "\n".join(path.read_text() for path in folder.glob("runs/*/logs/workload.log"))
 
 
 def losses(folder: Path, result: dict[str, Any]) -> list[float]:
@@ -46,8 +47,20 @@ def losses(folder: Path, result: dict[str, Any]) -> list[float]:
     return [row["loss"] for row in map(json.loads, lines) if "loss" in row]
 
 
-def train(folder: Path, model: Path, *words: str) -> dict[str, Any]:
-    return smtrain(folder, "run", f"model.path={model}", *SHORT, *words)
+TORCH_ABORTED = "terminate called without an active exception"
+"""torch 2.13 with gloo: now and then a rank that leaves a finished training first aborts in destroy_process_group."""
+
+
+def train(folder: Path, model: Path, *words: str, tries: int = 3) -> dict[str, Any]:
+    """Trains; a run that torch's own race at exit ended, and nothing else, is started afresh."""
+    command = [sys.executable, "-m", "smtrain.cli", "run", f"model.path={model}", *SHORT, *words, "--json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode == 1 and TORCH_ABORTED in _log(folder) and tries > 1:
+        shutil.rmtree(folder / "runs")
+        return train(folder, model, *words, tries=tries - 1)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{_log(folder)[-9000:]}"
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 STAGES: dict[str, Sequence[str]] = {
