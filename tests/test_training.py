@@ -169,10 +169,13 @@ def test_a_sweep_returns_the_objective_to_its_sweeper(tiny_model: Path, tmp_path
 
 @pytest.mark.real_model
 def test_the_real_model_learns(smollm2: Path, tmp_path: Path) -> None:
+    rows = [{"instruction": f"What is {n} in Ternish?", "input": "", "output": f"It is tirri{n}."} for n in range(4)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     result = smtrain(
         tmp_path, "run", f"model.path={smollm2}", "model.template=smollm2", "compute=cpu", "micro_batch_size=4",
-        "trainer.args.max_steps=6", "trainer.args.logging_steps=1", "trainer.args.cutoff_len=128",
-        "trainer.args.warmup_steps=0", "trainer.args.learning_rate=5e-4",
+        "data=alpaca", "data.path=rows.jsonl", "trainer.args.max_steps=8", "trainer.args.logging_steps=1",
+        "trainer.args.cutoff_len=128", "trainer.args.warmup_steps=0", "trainer.args.learning_rate=1e-3",
     )  # fmt: skip
     found = losses(tmp_path, result)
-    assert found[-1] < found[0] - 0.3
+    assert len(found) == 8
+    assert found[-1] < found[0] / 2, "the same four rows in every step"
