@@ -100,19 +100,6 @@ def kind_of(document: Document) -> StrategyKind | None:
     return None
 
 
-def auto_values(document: Document) -> tuple[str, ...]:
-    """Returns the dotted keys whose value is "auto", which transformers' Trainer fills in and DeepSpeed cannot."""
-
-    def walk(prefix: str, node: Json) -> Iterator[str]:
-        if isinstance(node, dict):
-            for name, value in node.items():
-                yield from walk(f"{prefix}.{name}" if prefix else name, value)
-        elif node == _AUTO:
-            yield prefix
-
-    return tuple(path for path in walk("", dict(document.data)) if path not in _AUTO_OF_DEEPSPEED)
-
-
 _AUTO_OF_DEEPSPEED = frozenset({"data_types.keep_in_fp32_modules", "pipeline.stages"})
 """Where "auto" is DeepSpeed's own word."""
 

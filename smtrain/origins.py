@@ -55,10 +55,6 @@ class Origins:
                 return found
         return None
 
-    def exact(self, key: str) -> Origin | None:
-        """Returns the origin of this very key, None when nobody said it."""
-        return self._known.get(key)
-
     @cached_property
     def _known(self) -> dict[str, Origin]:
         known: dict[str, Origin] = {}

@@ -78,11 +78,6 @@ class Registry:
         """The plugins that were left out so far."""
         return tuple(self._broken)
 
-    @property
-    def distributions(self) -> tuple[Distribution, ...]:
-        """The distributions of the plugins that work, each once, by name."""
-        return tuple(sorted(set(self._distributions.values()), key=str))
-
     @cached_property
     def trainers(self) -> dict[str, TrainerSpec]:
         """Trainer specs by name."""

@@ -31,26 +31,6 @@ def check(job: Job) -> Iterator[Problem]:
         yield from _overrides(job)
 
 
-def check_precision(job: Job, mixed_precision: str, *, key: str) -> Iterator[Problem]:
-    """Yields why the trainer's precision cannot work here.
-
-    Args:
-      job: the job.
-      mixed_precision: "no", "bf16" or "fp16".
-      key: the trainer's setting that chose it.
-    """
-    if mixed_precision == "fp16" and job.topology.accelerator == "cpu":
-        yield Problem(key=key, what="fp16 does not train on CPUs.", fix="Use bf16, or neither.")
-
-
-def check_no_auto(job: Job) -> Iterator[Problem]:
-    """Yields the "auto" values of the DeepSpeed document, for a trainer that hands it to DeepSpeed itself."""
-    document = _deepspeed_document(job, hf_auto=False)
-    if isinstance(document, Document):
-        for path in deepspeed_check.auto_values(document):
-            yield document.problem(path, 'this trainer fills in no "auto", and DeepSpeed cannot.', "Say a value.")
-
-
 def _topology(job: Job) -> Iterator[Problem]:
     kind, world = job.run.strategy.kind, job.topology.world_size
     if kind == "single" and world > 1:

@@ -7,10 +7,9 @@ import json
 import pytest
 from strategy_jobs import make_job
 
-from smtrain.deepspeed_check import Document, auto_values
 from smtrain.json_positions import keys
 from smtrain.spec import Job
-from smtrain.strategy_check import check, check_no_auto, check_precision
+from smtrain.strategy_check import check
 
 
 def found(job: Job) -> list[str]:
@@ -163,20 +162,6 @@ def test_a_document_and_overrides_exclude_each_other() -> None:
     assert any("strategy.overrides: a document of your own is used as it is" in text for text in texts)
 
 
-def test_auto_is_refused_for_a_trainer_that_fills_none_in() -> None:
-    job = own({"train_batch_size": "auto", "zero_optimization": {"stage": 2}, "pipeline": {"stages": "auto"}})
-    assert [problem.what for problem in check_no_auto(job)] == [
-        'train_batch_size: this trainer fills in no "auto", and DeepSpeed cannot.'
-    ]
-    assert list(check_no_auto(make_job("zero3"))) == []
-
-
-def test_fp16_is_refused_on_cpus() -> None:
-    job = make_job("ddp")
-    assert [problem.key for problem in check_precision(job, "fp16", key="trainer.args.fp16")] == ["trainer.args.fp16"]
-    assert list(check_precision(job, "bf16", key="x")) == []
-
-
 YAML = "distributed_type: {}\nnum_processes: 2\n"
 
 
@@ -229,8 +214,3 @@ def test_keys_are_found_where_they_stand() -> None:
         ("d", 2, 3, False),
         ("a", 2, 15, True),
     ]
-
-
-def test_auto_values_are_named_by_path() -> None:
-    document = Document(data={"a": "auto", "b": {"c": "auto"}, "data_types": {"keep_in_fp32_modules": "auto"}}, key="k")
-    assert auto_values(document) == ("a", "b.c")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
@@ -30,23 +29,6 @@ SECRETS = frozenset(
     }
 )
 """Arguments whose value is a secret: it is told in no message."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArgumentDoc:
-    """What `explain` shows of an argument.
-
-    Attributes:
-      name: the argument.
-      type: what it takes, in words.
-      default: its default as YAML spells it; "" where it follows from what is installed on the target.
-      help: LLaMA-Factory's own help text.
-    """
-
-    name: str
-    type: str
-    default: str
-    help: str
 
 
 @lru_cache
@@ -126,12 +108,3 @@ def with_exact_integers(args: Mapping[str, Json], version: str) -> dict[str, Jso
         else value
         for name, value in args.items()
     }
-
-
-def describe(name: str, version: str) -> ArgumentDoc | None:
-    """Returns the documentation of an argument, or None when this version has none of that name."""
-    entry = properties(version).get(name)
-    if entry is None:
-        return None
-    default = json.dumps(entry["default"], ensure_ascii=False) if "default" in entry else ""
-    return ArgumentDoc(name=name, type=wanted(entry), default=default, help=entry.get("description", ""))

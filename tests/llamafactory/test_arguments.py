@@ -293,20 +293,10 @@ def test_good_case_imports_no_jsonschema():
 
 
 @pytest.mark.parametrize("name", sorted(PROPERTIES))
-def test_every_argument_has_a_type_in_words_and_a_help_text(name):
-    doc = arguments.describe(name, V)
-    assert doc is not None
-    assert doc.type
-    assert doc.help
-    assert "%%" not in doc.help
-
-
-def test_documentation_shows_type_and_default():
-    doc = arguments.describe("lora_rank", V)
-    assert doc == arguments.ArgumentDoc(
-        name="lora_rank", type="an integer ≥ 1", default="8", help="The intrinsic dimension for LoRA fine-tuning."
-    )
-    assert arguments.describe("nonsense", V) is None
+def test_every_argument_has_a_help_text(name):
+    text = PROPERTIES[name]["description"]
+    assert text
+    assert "%%" not in text
 
 
 def test_whole_floats_become_integers_where_integers_are_wanted():
