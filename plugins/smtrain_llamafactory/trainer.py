@@ -104,6 +104,7 @@ class StageTrainer:
         yield from dataset_info.check(job)
         yield from _places(job, trained, options)
         yield from _media(job, trained)
+        yield from _not_resumable(job)
         if self.stage is stages.PPO and not options.ppo_capable_environment:
             refusal = rules.ppo_refusal(options.version)
             yield replace(refusal, fix=f"{refusal.fix}\n{_PPO_ALL_THE_SAME}")
@@ -180,6 +181,15 @@ class KahnemanTverskyOptimization(StageTrainer):
     """KTO."""
 
     stage = stages.KTO
+
+
+def _not_resumable(job: Job) -> Iterator[Problem]:
+    """Several CPU processes under DDP: transformers 5.6 loads the optimizer's state onto cpu:0, which torch refuses."""
+    if job.topology.accelerator == "cpu" and job.topology.world_size > 1 and distributed.zero_stage(job) is None:
+        what = "CPU processes cannot go on from a checkpoint together: transformers 5.6 cannot load its optimizer."
+        yield warning(
+            "compute.processes_per_node", what, "If such a run is interrupted, start it again with resume=never."
+        )
 
 
 def _facts(job: Job, stage: Stage, trained: Mapping[str, object], version: str) -> rules.Facts:

@@ -685,3 +685,10 @@ def test_every_stage_with_every_tuning_is_accepted_by_llamafactory(with_llamafac
     assert done.returncode == 0, done.stderr[-2000:]
     refused = {name: verdict for name, verdict in zip(names, json.loads(done.stdout), strict=True) if verdict}
     assert not refused
+
+
+@pytest.mark.parametrize(("processes", "kind", "told"), [(2, "ddp", True), (1, "ddp", False), (2, "zero2", False)])
+def test_several_cpu_processes_are_warned_that_they_cannot_resume(processes, kind, told):
+    made = job(rows(), accelerator="cpu", processes=processes, strategy=Strategy(kind=kind))
+    found = list(TRAINERS["sft"]().check(made, options()))
+    assert any("resume=never" in problem.fix and not problem.is_error for problem in found) is told
