@@ -86,10 +86,13 @@ VERB_FUNCTIONS = {
     "submit": "smtrain.verbs.run:submit",
     "explain": "smtrain.verbs.explain:explain",
     "diff": "smtrain.verbs.diff:diff",
+    "rehearse": "smtrain.verbs.rehearse:rehearse",
+    "doctor": "smtrain.verbs.doctor:doctor",
     "ps": "smtrain.verbs.follow:ps",
     "status": "smtrain.verbs.follow:status",
     "logs": "smtrain.verbs.follow:logs",
     "stop": "smtrain.verbs.follow:stop",
+    "fetch": "smtrain.verbs.fetch:fetch",
     "import": "smtrain.verbs.import_config:import_config",
     "plugins": "smtrain.verbs.plugins:plugins",
 }
@@ -98,14 +101,16 @@ VERB_FUNCTIONS = {
 
 def _function(line: CommandLine) -> Verb:
     if line.request is not None and line.options.help:
-        return _help
+        return lambda _, console: _help(line.verb, console)
     address = "smtrain.verbs.hydra:dispatch" if line.asks_hydra else VERB_FUNCTIONS[line.verb]
     module, _, name = address.partition(":")
     return cast(Verb, getattr(importlib.import_module(module), name))
 
 
-def _help(_: CommandLine, console: Console) -> ExitCode:
+def _help(verb: str, console: Console) -> ExitCode:
     console.say(HELP)
+    if verb in command_line.OWN_FLAGS:
+        console.say(f"\nFlags of {verb}:\n{command_line.OWN_FLAGS[verb]}")
     return ExitCode.DONE
 
 

@@ -13,22 +13,40 @@ from smtrain.suggest import did_you_mean
 if TYPE_CHECKING:
     from smtrain.passes.compose import Request
 
-COMPILING = ("run", "plan", "explain")
+COMPILING = ("run", "plan", "rehearse", "doctor", "explain")
 """Verbs that take overrides."""
 
 VERBS: dict[str, str] = {
     "run": "compile and launch (the verb that no verb means)",
     "plan": "compile, write the bundle, and show what would be launched",
     "submit": "launch a bundle that plan wrote",
+    "rehearse": "execute a few steps of it on this machine, as the target would",
+    "doctor": "look at the target: credentials, role, bucket, quota, image, data",
     "explain": "tell a key's value, origin, type, default and meaning",
     "diff": "compare two bundles, file by file",
     "ps": "list the runs",
     "status": "tell how a run is doing",
     "logs": "print a run's output (-f follows it)",
     "stop": "end a run, giving it time to save",
+    "fetch": "bring the results of a remote run here",
     "import": "turn another tool's configuration into an experiment config",
     "plugins": "list trainers, backends and importers, and what is broken",
 }
+
+FETCHABLE = ("model", "checkpoints", "metrics")
+"""Parts of a run's results."""
+
+OWN_FLAGS: dict[str, str] = {
+    "run": """\
+  --yes, -y          do not ask before spending money
+  --detach, -d       return once the run has started""",
+    "rehearse": """\
+  --steps N          optimizer steps to train for (3)
+  --timeout S        seconds after which the workload is asked to end (600)
+  --input NAME=PATH  a local file or folder in the place of an input that the target has; may be repeated
+  --docker           use the real image, with Docker""",
+}
+"""Flags of verbs that take overrides, beside Hydra's and --json."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +111,8 @@ def _compiling(verb: str, rest: list[str]) -> CommandLine:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask before spending money")
     parser.add_argument("--detach", "-d", action="store_true", help="return once the run has started")
+    if verb == "rehearse":
+        _add_rehearsal(parser)
     flags = parser.parse_intermixed_args(rest)
     overrides = list(flags.overrides)
     # Tab completion ends a key in "=".
@@ -108,15 +128,35 @@ def _compiling(verb: str, rest: list[str]) -> CommandLine:
     return CommandLine(verb=verb, options=flags, operands=operands, request=request)
 
 
+def _add_rehearsal(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--steps", type=_positive, default=3)
+    parser.add_argument("--timeout", type=_positive, default=600)
+    parser.add_argument("--input", action="append", default=[])
+    parser.add_argument("--docker", action="store_true")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+_positive.__name__ = "positive whole number"  # which argparse names in its message
+
+
 def _plain(verb: str, rest: list[str]) -> CommandLine:
     parser = argparse.ArgumentParser(prog=f"smtrain {verb}", description=VERBS[verb])
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    if verb in ("status", "logs", "stop"):
+    if verb in ("status", "logs", "stop", "fetch"):
         parser.add_argument("id", help="a run's id, or the beginning of one")
-    if verb in ("ps", "status", "logs", "stop"):
+    if verb in ("ps", "status", "logs", "stop", "fetch"):
         parser.add_argument("--runs-dir", default="runs", help="folder that holds the runs (runs)")
     if verb == "logs":
         parser.add_argument("-f", "--follow", action="store_true", help="go on until the run ends")
+    if verb == "fetch":
+        for part in FETCHABLE:
+            parser.add_argument(f"--{part}", action="store_true", help=f"fetch the {part}; unsaid: model and metrics")
     if verb == "submit":
         parser.add_argument("dir", help="the run's folder, or its bundle folder")
         parser.add_argument("--detach", "-d", action="store_true", help="return once the run has started")

@@ -6,13 +6,16 @@ the program for an override, so what only we know is taken out before it looks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from smtrain.command_line import COMPILING, VERBS
 
-FLAGS = frozenset({"--json", "--yes", "-y", "--detach", "-d"})
+FLAGS = frozenset({"--json", "--yes", "-y", "--detach", "-d", "--docker"})
 """Flags that Hydra does not know."""
+
+VALUED_FLAGS = frozenset({"--steps", "--timeout", "--input"})
+"""Flags that Hydra does not know, with a value behind them."""
 
 ZSH_PRELUDE = """\
 (( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }
@@ -65,8 +68,18 @@ def typed_line(text: str) -> TypedLine:
     verb = earlier[0] if earlier and earlier[0] in VERBS else None
     return TypedLine(
         program=program,
-        earlier=tuple(word for word in earlier[verb is not None :] if word not in FLAGS),
+        earlier=tuple(_without_flags(earlier[verb is not None :])),
         last=last,
         verbs=tuple(name for name in VERBS if name.startswith(last)) if not earlier else (),
-        takes_overrides=(verb is None or verb in COMPILING) and not last.startswith("-"),
+        takes_overrides=(verb is None or verb in COMPILING)
+        and not last.startswith("-")
+        and (not earlier or earlier[-1] not in VALUED_FLAGS),
     )
+
+
+def _without_flags(words: list[str]) -> Iterator[str]:
+    before = ""
+    for word in words:
+        if not ({word, word.partition("=")[0]} & (FLAGS | VALUED_FLAGS) or before in VALUED_FLAGS):
+            yield word
+        before = word

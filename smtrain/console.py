@@ -12,9 +12,12 @@ from smtrain.credentials import hidden
 from smtrain.errors import ExitCode, Problem, SmtrainError
 
 if TYPE_CHECKING:
-    from smtrain.spec import Json
+    from smtrain.spec import Json, LogLine
 
-RED, YELLOW, BOLD, DIM, PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[1m", "\x1b[2m", "\x1b[0m"
+RED, GREEN, YELLOW = "\x1b[31m", "\x1b[32m", "\x1b[33m"
+BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
+
+HOST_COLOURS = tuple(f"\x1b[{number}m" for number in (36, 35, 34, 32, 33, 96, 95, 94, 92, 93))
 
 
 class Console:
@@ -30,6 +33,7 @@ class Console:
         """
         self.as_json = as_json
         self._out = out or sys.stdout
+        self._hosts: dict[str, int] = {}
         self._colour = False if colour is None and os.environ.get("NO_COLOR") else colour
 
     def result(self, document: Json) -> None:
@@ -41,6 +45,17 @@ class Console:
         """Prints a line of prose, unless JSON was asked for."""
         if not self.as_json:
             print(text, file=self._out, flush=True)
+
+    def entry(self, entry: LogLine) -> None:
+        """Prints a line of a run's log."""
+        self.say(self.shown(entry))
+
+    def shown(self, entry: LogLine) -> str:
+        """Returns a line of a run's log as it is printed; each host has a colour of its own."""
+        if not entry.host:
+            return entry.text
+        number = self._hosts.setdefault(entry.host, len(self._hosts))
+        return f"{self.paint(entry.host, HOST_COLOURS[number % len(HOST_COLOURS)], self._out)}  {entry.text}"
 
     def rows(self, rows: Iterable[tuple[str, str]]) -> None:
         """Prints (title, text) rows, the titles in one column; a title that repeats is left out."""

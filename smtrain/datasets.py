@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
 
+from smtrain import target_paths
 from smtrain.errors import Problem
 from smtrain.rows import SUFFIXES
 from smtrain.sections import Data, DataSource
@@ -78,6 +79,7 @@ def _name_problems(name: str, key: str) -> Iterator[Problem]:
 
 def _dataset(name: str, key: str, source: DataSource, data: Data) -> tuple[Dataset, tuple[Problem, ...]]:
     location, kind = source.path, "file"
+    path_key = f"{key}.path" if key.startswith("data.sets.") else key
     files: tuple[LocalFile, ...] = ()
     problems: tuple[Problem, ...] = ()
     if location.startswith("hub:"):
@@ -85,8 +87,10 @@ def _dataset(name: str, key: str, source: DataSource, data: Data) -> tuple[Datas
         problems = tuple(_hub_problems(location, key))
     elif location.startswith("s3://"):
         kind = "s3"
+    elif target_paths.is_on_target(location):
+        kind, problems = "target", tuple(target_paths.problems(location, path_key))
     else:
-        files, problems = local_files(location, f"{key}.path" if key.startswith("data.sets.") else key)
+        files, problems = local_files(location, path_key)
     text = (source.format or data.format) == "text"
     columns = _given(source.columns if source.columns is not None else data.columns)
     dataset = Dataset(
@@ -160,6 +164,7 @@ def _not_there(location: str, path: Path, key: str) -> Problem:
         )
     else:
         fix = "Give a file or folder, an s3:// URI, or hub:ORG/NAME. Relative paths start at the current folder."
+    fix += target_paths.hint(location)
     return Problem(key=key, what=f"There is no file `{location}`.", fix=fix)
 
 

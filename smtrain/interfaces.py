@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from smtrain.errors import Problem
-from smtrain.spec import Bundle, Job, Program, Receipt, RowShape, Run
+from smtrain.progress import Observer
+from smtrain.spec import Bundle, Job, LogLine, Program, Receipt, RowShape, Run
 
 OptionsT = TypeVar("OptionsT", contravariant=True)
 
@@ -73,12 +74,111 @@ class Backend(Protocol[OptionsT]):
         """Returns the receipt as it is now."""
         ...
 
-    def logs(self, run_dir: Path, receipt: Receipt, *, follow: bool) -> Iterator[str]:
+    def logs(self, run_dir: Path, receipt: Receipt, *, follow: bool) -> Iterator[LogLine]:
         """Yields the workload's output line by line; with `follow`, until it ends."""
         ...
 
     def stop(self, run_dir: Path, receipt: Receipt) -> Receipt:
         """Ends the run, giving it time to save."""
+        ...
+
+
+@runtime_checkable
+class ChecksJobs(Protocol[OptionsT]):
+    """A backend that finds mistakes in a job alone, so that they are told together with the trainer's."""
+
+    def check_job(self, job: Job, options: OptionsT) -> Iterable[Problem]:
+        """Yields what stands in the way whatever the program is; `check` need not say it again."""
+        ...
+
+
+@runtime_checkable
+class Shortens(Protocol[OptionsT]):
+    """A trainer that can be told to train for a few steps only, for a rehearsal."""
+
+    def shortened(self, job: Job, options: OptionsT, *, steps: int, on_cpu: bool) -> tuple[str, ...]:
+        """Returns the overrides, of the `trainer` section alone, that make of a job its own rehearsal.
+
+        Args:
+          job: the job.
+          options: of the trainer.
+          steps: optimizer steps after which the training ends; what has no steps ends by itself.
+          on_cpu: whether `compute.accelerator=cpu` is laid over the run as well, so that settings that need a GPU
+            must give way.
+        """
+        ...
+
+
+@runtime_checkable
+class Fetches(Protocol):
+    """A backend whose results are elsewhere, and can be fetched."""
+
+    def fetch(self, run_dir: Path, receipt: Receipt, *, parts: tuple[str, ...], observer: Observer) -> tuple[Path, ...]:
+        """Brings results into the run's folder, where the local backend has them, and returns what came.
+
+        Args:
+          run_dir: the run's folder.
+          receipt: its receipt.
+          parts: of "model", "checkpoints", "metrics".
+          observer: is told what happens.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """How to rehearse.
+
+    Attributes:
+      inputs: name of an input → local file or folder that stands in for what the target would have.
+      timeout_s: after which the workload is asked to end, as the target would.
+      docker: use the real image.
+    """
+
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    timeout_s: int = 600
+    docker: bool = False
+
+
+@runtime_checkable
+class Rehearses(Protocol):
+    """A backend that can execute a bundle on this machine the way its target would."""
+
+    def rehearse(self, run_dir: Path, rehearsal: Rehearsal, *, env: Mapping[str, str], observer: Observer) -> Receipt:
+        """Executes the bundle in `run_dir/bundle`, sending nothing anywhere.
+
+        Args:
+          run_dir: the run's folder.
+          rehearsal: how.
+          env: environment of this machine.
+          observer: is shown the workload's lines.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that a doctor looked at.
+
+    Attributes:
+      subject: what, e.g. "role".
+      good: whether it is as it must be; None when it could not be seen.
+      what: what was found.
+      fix: what to do.
+    """
+
+    subject: str
+    good: bool | None
+    what: str
+    fix: str = ""
+
+
+@runtime_checkable
+class Diagnoses(Protocol[OptionsT]):
+    """A backend that can look at its target before anything is launched there."""
+
+    def diagnose(self, job: Job, bundle: Bundle, options: OptionsT) -> Iterable[Finding]:
+        """Yields what it finds; calls out, and changes nothing."""
         ...
 
 

@@ -10,12 +10,13 @@ import shlex
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from smtrain import program_rules, shell
+from smtrain import program_rules, shell, target_paths
 from smtrain.errors import SmtrainError
 from smtrain.program_rules import problems
 from smtrain.spec import EnvVar, Input, Output, Program, RuntimeVar, Scope, Step
+from smtrain.target_paths import problems as target_path_problems
 
-__all__ = ["CONTRACT", "MISSING_INPUT", "in_place", "place", "problems", "render", "variables"]
+__all__ = ["CONTRACT", "MISSING_INPUT", "in_place", "place", "problems", "render", "target_path_problems", "variables"]
 
 CONTRACT = {
     "SMTRAIN_BUNDLE": "the bundle's folder",
@@ -166,7 +167,11 @@ def render(program: Program, *, bindings: str) -> str:
 
 
 def place(path: str) -> str:
-    """Returns a path that the user wrote as bash source: `~` is the target's home, relative is to SMTRAIN_BASE."""
+    """Returns a path that the user wrote as bash source: `~` is the target's home, relative is to SMTRAIN_BASE.
+
+    `target:/path` is that path: the target is where this is read.
+    """
+    path = target_paths.path_there(path)
     if path == "~":
         return '"$HOME"'
     if path.startswith("~/"):

@@ -9,11 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
 
+import msgspec
+
+from smtrain import actions
 from smtrain.errors import fail
-from smtrain.spec import Bundle, BundleFile, Exec, Json, LocalFile, Progress
+from smtrain.naming import named
+from smtrain.spec import Action, Bundle, BundleFile, Cost, Json, LocalFile, Progress
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 """Version of the manifest's layout."""
 
 DIGEST_LENGTH = 10
@@ -25,46 +29,55 @@ class Manifest:
     """What `manifest.json` says of a bundle.
 
     Attributes:
-      run_name: `<name>-<digest>`.
+      run_id: `<name>-<digest>`, with the number of the attempt behind it when that is not the first.
       backend: the backend's name.
       trainer: the trainer's name.
       files: path → (sha256, size in bytes, whether executable).
       actions: what submitting does, in order.
       progress: where the running program reports its progress.
+      cost: what it costs.
       plugins: distribution → version, of everything that had a hand in it.
     """
 
-    run_name: str
+    run_id: str
     backend: str
     trainer: str
     files: Mapping[str, tuple[str, int, bool]]
-    actions: tuple[Exec, ...]
+    actions: tuple[Action, ...]
     progress: Progress | None
+    cost: Cost | None
     plugins: Mapping[str, str]
 
-    @property
-    def digest(self) -> str:
-        """The digest in the run's name."""
-        return self.run_name.rpartition("-")[2]
+
+def identified(bundle: Bundle, attempt: int = 1) -> tuple[Bundle, str]:
+    """Returns the bundle, told its run's id, and that id.
+
+    Args:
+      bundle: the bundle, with `RUN_ID` wherever it names its run.
+      attempt: which run of this bundle it is.
+    """
+    identity = {"files": _entries(bundle), "actions": [actions.as_json(action) for action in bundle.actions]}
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:DIGEST_LENGTH]
+    run_id = f"{bundle.name}-{digest}" if attempt == 1 else f"{bundle.name}-{digest}-{attempt}"
+    return named(bundle, run_id), run_id
 
 
-def manifest_of(bundle: Bundle, plugins: Mapping[str, str]) -> Manifest:
+def manifest_of(bundle: Bundle, run_id: str, plugins: Mapping[str, str]) -> Manifest:
     """Returns the manifest of a bundle.
 
     Args:
-      bundle: the bundle.
+      bundle: the bundle, told its run's id.
+      run_id: that id.
       plugins: distribution → version.
     """
-    files = {file.path: (*_digest(file), file.executable) for file in sorted(bundle.files, key=lambda file: file.path)}
-    identity = {"files": files, "actions": [asdict(action) for action in bundle.actions]}
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:DIGEST_LENGTH]
     return Manifest(
-        run_name=f"{bundle.name}-{digest}",
+        run_id=run_id,
         backend=bundle.backend,
         trainer=bundle.trainer,
-        files=files,
+        files=_entries(bundle),
         actions=bundle.actions,
         progress=bundle.progress,
+        cost=bundle.cost,
         plugins=dict(sorted(plugins.items())),
     )
 
@@ -73,12 +86,13 @@ def render(manifest: Manifest) -> str:
     """Returns the manifest as JSON."""
     document = {
         "format": FORMAT,
-        "run_name": manifest.run_name,
+        "run_id": manifest.run_id,
         "backend": manifest.backend,
         "trainer": manifest.trainer,
         "plugins": manifest.plugins,
-        "actions": [asdict(action) for action in manifest.actions],
+        "actions": [actions.as_json(action) for action in manifest.actions],
         "progress": asdict(manifest.progress) if manifest.progress else None,
+        "cost": asdict(manifest.cost) if manifest.cost else None,
         "files": {
             path: {"sha256": sha256, "size": size, "executable": executable}
             for path, (sha256, size, executable) in manifest.files.items()
@@ -114,27 +128,17 @@ def _parse(document: Mapping[str, Json]) -> Manifest:
         message = f"format {document.get('format')} is not {FORMAT}"
         raise ValueError(message)
     entries = cast("dict[str, dict[str, Json]]", document["files"])
-    progress = cast("dict[str, Json] | None", document["progress"])
     return Manifest(
-        run_name=str(document["run_name"]),
+        run_id=str(document["run_id"]),
         backend=str(document["backend"]),
         trainer=str(document["trainer"]),
         files={
             path: (str(entry["sha256"]), int(cast(int, entry["size"])), bool(entry["executable"]))
             for path, entry in entries.items()
         },
-        actions=tuple(
-            Exec(argv=tuple(map(str, cast("list[Json]", action["argv"]))), workload=bool(action["workload"]))
-            for action in cast("list[dict[str, Json]]", document["actions"])
-        ),
-        progress=Progress(
-            path=str(progress["path"]),
-            step=str(progress["step"]),
-            total=str(progress["total"]),
-            metrics=cast("dict[str, str]", progress["metrics"]),
-        )
-        if progress
-        else None,
+        actions=tuple(map(actions.from_json, cast("list[dict[str, Json]]", document["actions"]))),
+        progress=msgspec.convert(document["progress"], Progress | None),
+        cost=msgspec.convert(document["cost"], Cost | None),
         plugins=cast("dict[str, str]", document["plugins"]),
     )
 
@@ -149,6 +153,10 @@ def _changed(folder: Path, manifest: Manifest) -> Iterable[str]:
             with (folder / path).open("rb") as stream:
                 if hashlib.file_digest(stream, "sha256").hexdigest() != sha256:
                     yield f"{path} was changed"
+
+
+def _entries(bundle: Bundle) -> dict[str, tuple[str, int, bool]]:
+    return {file.path: (*_digest(file), file.executable) for file in sorted(bundle.files, key=lambda file: file.path)}
 
 
 def _digest(file: BundleFile) -> tuple[str, int]:

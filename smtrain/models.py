@@ -1,4 +1,4 @@
-"""The model section → the model, looked at: a hub repository, an S3 URI, or a folder of this machine."""
+"""The model section → the model, looked at: a hub repository, an S3 URI, a folder here or one on the target."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from smtrain import target_paths
 from smtrain.errors import Problem, warning
 from smtrain.sections import Model
 from smtrain.spec import Json, ModelSource, ResolvedModel
@@ -52,9 +53,12 @@ ADAPTER = _Kind(name="adapter", key="model.adapter", config="adapter_config.json
 
 
 def _look(reference: str, kind: _Kind) -> tuple[ResolvedModel, tuple[Problem, ...]]:
-    folder = Path(reference).expanduser()
+    if target_paths.is_on_target(reference):
+        found = ResolvedModel(reference=reference, source=ModelSource.TARGET)
+        return found, tuple(target_paths.problems(reference, kind.key))
     if reference.startswith("s3://"):
         return ResolvedModel(reference=reference, source=ModelSource.S3), ()
+    folder = Path(reference).expanduser()
     if folder.is_dir():
         problems = tuple(_folder_problems(reference, folder, kind))
         return ResolvedModel(
@@ -84,6 +88,7 @@ def _absent(reference: str, folder: Path, kind: _Kind) -> Problem:
         fix = f"`{folder.parent}` has: {', '.join(siblings[:10])}."
     else:
         fix = f"Give a folder with {kind.config} and weights, a hub repository (ORG/NAME), or an s3:// URI."
+    fix += target_paths.hint(reference)
     return Problem(key=kind.key, what=what, fix=fix)
 
 

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from smtrain import strategy_check
 from smtrain.errors import Problem, SmtrainError
-from smtrain.manifest import Manifest, manifest_of
+from smtrain.interfaces import ChecksJobs
+from smtrain.manifest import Manifest, identified, manifest_of
+from smtrain.memory import plan as memory_plan
 from smtrain.origins import Origins
 from smtrain.passes.check import check
 from smtrain.passes.compose import Composed, Request, compose
@@ -45,8 +47,7 @@ class Compiled:
     @property
     def run_id(self) -> str:
         """Name, digest and attempt: the name of the run's folder."""
-        attempt = self.execution.attempt
-        return self.manifest.run_name if attempt == 1 else f"{self.manifest.run_name}-{attempt}"
+        return self.manifest.run_id
 
     @property
     def run_dir(self) -> Path:
@@ -106,6 +107,10 @@ def compile_run(request: Request, registry: Registry) -> Compiled:
     findings.add(resolved.problems)
     with registry.blaming(registry.trainers[run.trainer.name]):
         findings.add(trainer.check(resolved.job, run.trainer.options))
+    with registry.blaming(registry.backends[run.backend.name]):
+        backend = registry.backend(run.backend.name)
+        if isinstance(backend, ChecksJobs):
+            findings.add(backend.check_job(resolved.job, run.backend.options))
     findings.add(strategy_check.check(resolved.job))
     findings.add(registry.checks(resolved.job))
     findings.stop_on_errors()
@@ -115,11 +120,11 @@ def compile_run(request: Request, registry: Registry) -> Compiled:
         program = to_program(job, trainer)
 
     with registry.blaming(registry.backends[run.backend.name]):
-        backend = registry.backend(run.backend.name)
         findings.add(backend.check(job, program, run.backend.options))
         findings.stop_on_errors()
-        bundle = to_bundle(job, program, backend)
+        bundle, run_id = identified(to_bundle(job, program, backend), validated.execution.attempt)
 
+    findings.add(memory_plan.check(job, program))
     findings.add(check(bundle))
     findings.stop_on_errors()
     findings.add(broken.problem() for broken in registry.broken)
@@ -129,7 +134,7 @@ def compile_run(request: Request, registry: Registry) -> Compiled:
         job=job,
         program=program,
         bundle=bundle,
-        manifest=manifest_of(bundle, _hands(registry, run.trainer.name, run.backend.name)),
+        manifest=manifest_of(bundle, run_id, _hands(registry, run.trainer.name, run.backend.name)),
         warnings=tuple(findings.found),
     )
 

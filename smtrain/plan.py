@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smtrain import actions, costs
+from smtrain.manifest import DIGEST_LENGTH
+from smtrain.memory import plan as memory_plan
 from smtrain.rows import read_files
 from smtrain.spec import Batch, Dataset, Json, Step
 from smtrain.token_count import estimate, texts
@@ -33,6 +37,12 @@ def facts(compiled: Compiled) -> Iterator[tuple[str, str]]:
         yield "tokens", tokens
     for step in compiled.program.steps:
         yield "step", _step(step)
+    yield from compiled.bundle.facts
+    needed = memory_plan.memory(job, compiled.program)
+    if needed is not None:
+        yield "memory", memory_plan.summary(needed)
+    if compiled.bundle.cost is not None:
+        yield "cost", costs.text([compiled.bundle.cost])
 
 
 def as_json(compiled: Compiled) -> dict[str, Json]:
@@ -41,7 +51,7 @@ def as_json(compiled: Compiled) -> dict[str, Json]:
     return {
         "run_id": compiled.run_id,
         "run_dir": str(compiled.run_dir),
-        "digest": compiled.manifest.digest,
+        "digest": compiled.run_id.removeprefix(f"{job.run.name}-")[:DIGEST_LENGTH],
         "trainer": job.run.trainer.name,
         "backend": job.run.backend.name,
         "model": job.model.reference,
@@ -56,11 +66,14 @@ def as_json(compiled: Compiled) -> dict[str, Json]:
             "world_size": job.topology.world_size,
         },
         "steps": job.steps,
+        "facts": [{"title": title, "text": text} for title, text in compiled.bundle.facts],
+        "memory": asdict(needed) if (needed := memory_plan.memory(job, compiled.program)) else None,
+        "cost": asdict(compiled.bundle.cost) if compiled.bundle.cost else None,
         "files": [
             {"path": path, "sha256": sha256, "size": size}
             for path, (sha256, size, _) in compiled.manifest.files.items()
         ],
-        "actions": [list(action.argv) for action in compiled.bundle.actions],
+        "actions": [actions.as_json(action) for action in compiled.bundle.actions],
         "warnings": [str(problem) for problem in compiled.warnings],
     }
 

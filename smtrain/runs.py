@@ -25,11 +25,14 @@ import msgspec
 from smtrain import process_tree, progress
 from smtrain.errors import fail
 from smtrain.process_tree import Process
-from smtrain.spec import Json, Progress, Receipt, State
+from smtrain.spec import Json, LogLine, Progress, Receipt, State
 from smtrain.tail import Tail
 
 LOG = "logs/workload.log"
 METRICS = "metrics.jsonl"
+WORK = "work"
+"""The program's working directory."""
+
 LEFTOVER_GRACE_S = 10.0
 """Seconds that processes have to end when the script that started them is gone."""
 
@@ -242,16 +245,21 @@ def remember(run_dir: Path, leader: Process, fields: Progress | None = None) -> 
 
 def progress_file(run_dir: Path, fields: Progress) -> Path:
     """Returns the path of the file in which the program reports its progress."""
-    return run_dir / "work" / fields.path
+    return run_dir / WORK / fields.path
+
+
+def collect_metrics(run_dir: Path, fields: Progress) -> None:
+    """Writes the metrics of a run, from the progress that its program has reported by now."""
+    follower = progress.Follower(progress_file(run_dir, fields), fields)
+    follower.poll()
+    follower.metrics.write(run_dir / METRICS)
 
 
 def _collect_metrics(run_dir: Path) -> None:
     """Writes the metrics of a run whose watcher was gone before its end."""
     fields = progress.from_json(_workload(run_dir).get("progress"))
     if fields is not None:
-        follower = progress.Follower(progress_file(run_dir, fields), fields)
-        follower.poll()
-        follower.metrics.write(run_dir / METRICS)
+        collect_metrics(run_dir, fields)
 
 
 def _workload(run_dir: Path) -> dict[str, Json]:
@@ -316,19 +324,23 @@ def stop(run_dir: Path, receipt: Receipt) -> Receipt:
     return current(run_dir, read_receipt(run_dir) or receipt)
 
 
-def log_lines(run_dir: Path, *, follow: bool) -> Iterator[str]:
-    """Yields the lines of a run's log; with `follow`, those to come, until the run ends."""
+def log_lines(run_dir: Path, *, follow: bool) -> Iterator[LogLine]:
+    """Yields the lines of a local run's log; with `follow`, those to come, until the run ends."""
     growing = Tail(run_dir / LOG)
     while follow and is_running(run_dir):
-        yield from growing.poll()
+        yield from map(_line, growing.poll())
         time.sleep(_POLL_S)
-    yield from growing.poll()
-    yield from growing.close()
+    yield from map(_line, growing.poll())
+    yield from map(_line, growing.close())
 
 
 def tail(run_dir: Path, count: int = 20) -> tuple[str, ...]:
     """Returns the last lines of a run's log."""
-    return tuple(deque(log_lines(run_dir, follow=False), maxlen=count))
+    return tuple(deque((line.text for line in log_lines(run_dir, follow=False)), maxlen=count))
+
+
+def _line(text: str) -> LogLine:
+    return LogLine(text=text)
 
 
 def final_metric(run_dir: Path, name: str) -> float | None:

@@ -16,6 +16,17 @@ PositiveInt = Annotated[int, Meta(ge=1)]
 # The look-ahead shuts out a newline at the end, which `$` lets through in Python; \Z would mean a Z to an editor.
 VariableName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$(?!\n)")]
 
+SecretReference = Annotated[
+    str,
+    Meta(
+        # Characters of a secret's name or ARN: secretsmanager/latest/apireference/API_CreateSecret; of a parameter's
+        # name: systems-manager/latest/userguide/sysman-paramstore-su-create.
+        pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|secretsmanager:[A-Za-z0-9/_+=.@!:-]+(#[^\s#]+)?|ssm:/[A-Za-z0-9/_.-]+)$(?!\n)",
+        description="env:NAME for an environment variable of the target, secretsmanager:ID or ARN for a secret of AWS "
+        "Secrets Manager (with #KEY for one key of a JSON secret), ssm:/NAME for a parameter of AWS Systems Manager.",
+    ),
+]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
@@ -25,7 +36,8 @@ class Model:
         str,
         Meta(
             min_length=1,
-            description="A Hugging Face repository (ORG/NAME), a folder of this machine, or an s3:// URI.",
+            description="A Hugging Face repository (ORG/NAME), a folder of this machine, an s3:// URI, "
+            "or target:/PATH for a folder that the target already has.",
         ),
     ]
     revision: Annotated[str | None, Meta(description="Branch, tag or commit of a hub repository.")] = None
@@ -34,7 +46,10 @@ class Model:
         Meta(description="Name of the chat template, for trainers with a registry of them (LLaMA-Factory)."),
     ] = None
     adapter: Annotated[
-        str | None, Meta(description="An adapter to start from, or to merge: a folder, a repository or an s3:// URI.")
+        str | None,
+        Meta(
+            description="An adapter to start from, or to merge: a folder, a repository, an s3:// URI or target:/PATH."
+        ),
     ] = None
     trust_remote_code: Annotated[bool, Meta(description="Run the Python code that comes with the model.")] = False
 
@@ -83,7 +98,7 @@ class DataSource:
         Meta(
             min_length=1,
             description="A file or folder of rows (json, jsonl, csv, parquet, arrow, txt), an s3:// URI, "
-            "or hub:ORG/NAME for a data set of the Hugging Face hub.",
+            "hub:ORG/NAME for a data set of the Hugging Face hub, or target:/PATH for rows that are on the target.",
         ),
     ]
     role: Annotated[Literal["train", "eval"], Meta(description="What the rows are for.")] = "train"
@@ -109,7 +124,7 @@ class Data:
         str | None,
         Meta(
             description="Rows to train on: a file or folder (json, jsonl, csv, parquet, arrow, txt), an s3:// URI, "
-            "or hub:ORG/NAME."
+            "hub:ORG/NAME, or target:/PATH for rows that the target already has."
         ),
     ] = None
     eval_path: Annotated[str | None, Meta(description="Rows to evaluate on, of the same shape as `path`.")] = None
@@ -219,8 +234,8 @@ class Settings:
         Meta(description="Environment variables of the workload: text, or whole numbers."),
     ] = field(default_factory=dict)
     secrets: Annotated[
-        Mapping[VariableName, Annotated[str, Meta(pattern=r"^env:[A-Za-z_][A-Za-z0-9_]*$(?!\n)")]],
-        Meta(description="Environment variables whose value is a secret: NAME → env:NAME_ON_THE_TARGET."),
+        Mapping[VariableName, SecretReference],
+        Meta(description="Environment variables whose value is a secret: NAME → where the target finds it."),
     ] = field(default_factory=dict)
     vars: Annotated[
         Mapping[str, object], Meta(description="Names of your own, for interpolations: ${vars.anything}.")

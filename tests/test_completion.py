@@ -137,3 +137,10 @@ def test_a_line_is_taken_apart() -> None:
     assert (line.program, line.earlier, line.last, line.verbs) == ("smtrain", ("a=1",), "b", ())
     assert typed_line("smtrain plan ").last == ""
     assert typed_line("smtrain plan").verbs == ("plan",)
+
+
+def test_flags_of_a_rehearsal_and_their_values_are_no_overrides() -> None:
+    line = typed_line("smtrain rehearse --steps 5 a=1 --input model=/tmp --timeout=9 --docker b")
+    assert (line.earlier, line.last, line.takes_overrides) == (("a=1",), "b", True)
+    assert not typed_line("smtrain rehearse --input model=").takes_overrides
+    assert not typed_line("smtrain fetch ru").takes_overrides

@@ -45,6 +45,15 @@ OWN_DEEPSPEED = {
 
 SFT = ("trainer=lf_sft", "data=alpaca", "data.path=rows.jsonl")
 TWO = ("compute=gpu", "compute.gpus_per_node=2")
+ROLE = "arn:aws:iam::123456789012:role/training"
+JOB = (
+    "backend=trainingjob",
+    f"backend.role={ROLE}",
+    "backend.region=us-east-1",
+    "storage.output=s3://bucket/runs",
+    "compute.instance_type=ml.g5.2xlarge",
+)
+VPC = ("backend.subnets=[subnet-0123456789abcdef0]", "backend.security_groups=[sg-0123456789abcdef0]")
 CASES: Mapping[str, Sequence[str]] = {
     "lf_sft-local": SFT,
     "lf_dpo-local": ("trainer=lf_dpo", "data=preference", "data.path=pairs.jsonl"),
@@ -81,7 +90,55 @@ CASES: Mapping[str, Sequence[str]] = {
         'env.GREETING="it is $HOME"', "secrets.HF_TOKEN=env:MY_TOKEN", "storage.output=/fsx/results", "seed=7",
         "backend.python=env/bin/python", "backend.gpus=[2,3]", "backend.grace_s=5", "compute=gpu",
     ),
+    "lf_sft-trainingjob": (*SFT, *JOB),
+    "lf_dpo-trainingjob": ("trainer=lf_dpo", "data=preference", "data.path=pairs.jsonl", *JOB),
+    "lf_kto-trainingjob": ("trainer=lf_kto", "data=kto", "data.path=judged.jsonl", "micro_batch_size=2", *JOB),
+    "lf_rm-trainingjob": ("trainer=lf_rm", "data=preference", "data.path=pairs.jsonl", *JOB),
+    "lf_pt-trainingjob": ("trainer=lf_pt", "data=text", "data.path=text.jsonl", *JOB),
+    "lf_ppo-trainingjob": (
+        "trainer=lf_ppo", "trainer.args.reward_model=ORG/REWARD", "trainer.ppo_capable_environment=true",
+        "data=alpaca", "data.path=rows.jsonl", *JOB,
+    ),
+    "lf_export-trainingjob": ("trainer=lf_export", "model.adapter=ORG/ADAPTER", *JOB),
+    "lf_api-trainingjob": ("trainer=lf_api", "env.API_PORT='8000'", *JOB),
+    "lf_sft-trainingjob-two-hosts-from-s3": (
+        "trainer=lf_sft", "model=custom", "model.path=s3://bucket/models/base", "model.template=llama3", "data=alpaca",
+        "data.path=s3://bucket/rows/train.jsonl", "tuning=full", "strategy=zero3", "trainer.args.bf16=true", *JOB,
+        "compute.instance_type=ml.p4d.24xlarge", "compute.nodes=2", "backend.spot=true", "backend.retries=2",
+        "++secrets.HF_TOKEN=secretsmanager:hub-token",
+    ),
+    "lf_sft-trainingjob-file-system-and-channels": (
+        "trainer=lf_sft", "model=custom", "model.path=target:/opt/ml/input/data/fsx/models/base",
+        "model.template=llama3", "data=alpaca", "data.path=rows.jsonl", *JOB, *VPC,
+        "++backend.file_systems.fsx={id: fs-0123456789abcdef0, path: /abcdefgh, access: ro}",
+        "++backend.channels.images={uri: s3://bucket/images/, mode: FastFile, distribution: ShardedByS3Key}",
+    ),
+    "lf_sft-trainingjob-isolated": (
+        "trainer=lf_sft", "model=custom", "model.path=s3://bucket/models/base", "model.template=llama3", "data=alpaca",
+        "data.path=rows.jsonl", *JOB, *VPC, "backend.network_isolation=true", "backend.encrypt_traffic=true",
+        "++backend.checkpoints.uri=s3://bucket/checkpoints",
+        "backend.install.mode=never", "backend.model_dir=true", "++backend.kms.output=alias/key",
+    ),
+    "lf_sft-trainingjob-everything-named": (
+        *SFT, *JOB, "name=named", "backend.image=123456789012.dkr.ecr.us-east-1.amazonaws.com/mine:1",
+        "backend.keep_alive_s=1800", "backend.max_run_s=3600", "compute.instance_type=ml.m5.4xlarge",
+        "compute.accelerator=cpu", "trainer.args.bf16=false", "backend.volume_gib=300",
+        "++backend.kms.volume=alias/key",
+        "++backend.metrics.speed='speed=([0-9.]+)'", "++backend.environment.GREETING='it is $HOME'",
+        "++backend.hyperparameters.note='as shown'", "++backend.tags={team: search, cost-center: 12}",
+        "++backend.experiment={experiment: exp, trial: trial, run: run}", "++backend.remote_debug=true",
+        "++backend.profiler=true", "env.WORD=\"it's\"", "backend.install.requirements=['wandb==0.19']",
+    ),
+    "lf_sft-trainingjob-toolkit-v2": (*SFT, *JOB, "backend.entry=toolkit", "++backend.sdk=v2"),
+    "lf_sft-trainingjob-groups": (
+        *SFT, *JOB, "compute.instance_type=null", "compute.nodes=3", "compute.gpus_per_node=1", "strategy=ddp",
+        "++backend.instance_groups.a={instance_type: ml.g5.2xlarge, count: 1}",
+        "++backend.instance_groups.b={instance_type: ml.g5.4xlarge, count: 2}",
+    ),
 }  # fmt: skip
+
+AGENT = "agent/"
+"""In a bundle, the agent: the same files in all of them, which stand in smtrain/agent."""
 
 
 @pytest.fixture
@@ -98,7 +155,11 @@ def planned(here: Path, *words: str) -> dict[str, bytes]:
     """Returns what `smtrain plan` writes: path → content, of the manifest all but the versions of plugins."""
     assert main(["plan", *words]) == 0
     (bundle,) = here.glob("runs/*/bundle")
-    return {path: _unversioned(content) if path == "manifest.json" else content for path, content in files(bundle)}
+    return {
+        path: _unversioned(content) if path == "manifest.json" else content
+        for path, content in files(bundle)
+        if not path.startswith(AGENT)
+    }
 
 
 def files(folder: Path) -> list[tuple[str, bytes]]:
@@ -109,6 +170,7 @@ def files(folder: Path) -> list[tuple[str, bytes]]:
 def _unversioned(manifest: bytes) -> bytes:
     document = json.loads(manifest)
     document["plugins"] = dict.fromkeys(document["plugins"], "")
+    document["files"] = {path: entry for path, entry in document["files"].items() if not path.startswith(AGENT)}
     return json.dumps(document, indent=2).encode() + b"\n"
 
 

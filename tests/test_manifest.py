@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from smtrain.errors import SmtrainError
-from smtrain.manifest import MANIFEST, manifest_of, read, render
+from smtrain.manifest import MANIFEST, identified, manifest_of, read, render
 from smtrain.passes.emit import emit
 from smtrain.spec import Bundle, BundleFile, Exec, LocalFile, Progress
 
@@ -28,18 +28,18 @@ def text(path: str, content: str = "x") -> BundleFile:
 
 def written(folder: Path, *files: BundleFile) -> Path:
     made = bundle(*files)
-    return emit(made, manifest_of(made, {}), folder / "run" / "bundle", store=folder / ".store")
+    return emit(made, manifest_of(made, "run-1", {}), folder / "run" / "bundle", store=folder / ".store")
 
 
 def test_the_digest_depends_on_content_and_not_on_order_or_plugins() -> None:
-    first = manifest_of(bundle(text("a"), text("b")), {"p": "1"})
-    assert first.digest == manifest_of(bundle(text("b"), text("a")), {"p": "2"}).digest
-    assert first.digest != manifest_of(bundle(text("a"), text("b", "y")), {"p": "1"}).digest
+    _, first = identified(bundle(text("a"), text("b")))
+    assert first == identified(bundle(text("b"), text("a")))[1]
+    assert first != identified(bundle(text("a"), text("b", "y")))[1]
 
 
 def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
     made = bundle(text("a"), BundleFile(path="launch.sh", content=b"#!/bin/sh\n", executable=True))
-    manifest = manifest_of(made, {"p": "1"})
+    manifest = manifest_of(made, "run-1", {"p": "1"})
     folder = emit(made, manifest, tmp_path / "bundle", store=tmp_path / ".store")
     assert read(folder) == manifest
     assert (folder / "launch.sh").stat().st_mode & 0o111
@@ -70,7 +70,7 @@ def test_a_local_file_is_kept_once_for_many_bundles(tmp_path: Path) -> None:
     local = LocalFile(path=rows, sha256=hashlib.sha256(rows.read_bytes()).hexdigest(), size=3)
     first = written(tmp_path / "one", BundleFile(path="inputs/rows.jsonl", content=local))
     made = bundle(BundleFile(path="inputs/rows.jsonl", content=local), text("b"))
-    second = emit(made, manifest_of(made, {}), tmp_path / "two", store=tmp_path / "one" / ".store")
+    second = emit(made, manifest_of(made, "run-1", {}), tmp_path / "two", store=tmp_path / "one" / ".store")
     assert (first / "inputs/rows.jsonl").samefile(second / "inputs/rows.jsonl")
     rows.write_text("changed\n")
     assert (first / "inputs/rows.jsonl").read_text() == "{}\n"
@@ -91,6 +91,6 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 
 def test_the_manifest_is_stable_text() -> None:
-    assert render(manifest_of(bundle(text("a")), {"z": "1", "a": "2"})).index('"a": "2"') < render(
-        manifest_of(bundle(text("a")), {"z": "1", "a": "2"})
+    assert render(manifest_of(bundle(text("a")), "run-1", {"z": "1", "a": "2"})).index('"a": "2"') < render(
+        manifest_of(bundle(text("a")), "run-1", {"z": "1", "a": "2"})
     ).index('"z": "1"')

@@ -147,7 +147,7 @@ def test_an_interrupted_run_goes_on_from_its_last_checkpoint(tiny_model: Path, t
     (run_dir,) = tmp_path.glob("runs/smtrain-*")
     steps = sorted(int(path.name.rpartition("-")[2]) for path in run_dir.glob("output/**/checkpoint-*"))
     assert steps[-1] < 1200
-    bundle = yaml.safe_load((run_dir / "bundle" / "manifest.json").read_text())["run_name"]
+    bundle = yaml.safe_load((run_dir / "bundle" / "manifest.json").read_text())["run_id"]
     result = smtrain(tmp_path, "submit", str(run_dir))
     assert result["run_id"] == bundle
     log = (run_dir / "logs" / "workload.log").read_text()

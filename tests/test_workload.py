@@ -17,7 +17,7 @@ from launching import environment
 
 from smtrain import process_tree, runs, workload
 from smtrain.errors import ExitCode, SmtrainError
-from smtrain.spec import Exec, Progress, Receipt, State
+from smtrain.spec import Exec, LogLine, Progress, Receipt, State
 
 PROGRESS = Progress(
     path="out/log.jsonl", step="current_steps", total="total_steps", metrics={"loss": "loss", "eval_loss": "eval_loss"}
@@ -370,7 +370,7 @@ def test_a_detached_run_goes_on_alone_and_ends_with_a_receipt(run_dir: Path) -> 
     assert was is not None
     assert runs.current(run_dir, was).state is State.RUNNING
     (run_dir / "bundle" / "go").touch()
-    assert list(runs.log_lines(run_dir, follow=True)) == ["end"]
+    assert list(runs.log_lines(run_dir, follow=True)) == [LogLine(text="end")]
     until(lambda: not runs.is_running(run_dir))
     assert runs.current(run_dir, was).state is State.SUCCEEDED
 

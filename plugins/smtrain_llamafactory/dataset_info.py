@@ -17,9 +17,14 @@ FILE_NAME = "dataset_info.json"
 RESOLVED_ON_TARGET = ("REMOTE:", "ONLINE")
 """Values of `dataset_dir` with which LLaMA-Factory looks no dataset_info.json up in a folder (data/parser.py)."""
 
+_AS_FILES = ("file", "s3", "target")
+"""Sources whose rows are files in the data directory when LLaMA-Factory starts."""
+
+_STAGING = {"file": Staging.BUNDLED, "s3": Staging.COPY, "target": Staging.IN_PLACE}
 _URL_FIELDS = {"hub": "hf_hub_url", "script": "script_url", "cloud_file": "cloud_file_name"}
 _OF_FILES = re.compile(r"train(\[.*\])?")
 _SUFFIXES = frozenset({".arrow", ".csv", ".json", ".jsonl", ".parquet", ".txt"})
+_COMPRESSED = frozenset({".bz2", ".gz", ".tar", ".tgz", ".xz", ".zip", ".zst"})
 
 
 def is_remote(job: Job) -> bool:
@@ -53,13 +58,14 @@ def inputs(job: Job, data_dir: str) -> tuple[Input, ...]:
         path = str(PurePosixPath(data_dir) / name)
         if len(dataset.files) == 1 and PurePosixPath(name).suffix not in _SUFFIXES:
             path = f"{path}/{dataset.files[0].path.name}"  # a folder of one file: the folder must stay a folder
-        placed[path] = Input(
-            name=f"data-{len(placed) + 1}",
-            uri=dataset.location,
-            staging=Staging.COPY if dataset.source == "s3" else Staging.BUNDLED,
-            path=path,
-            files=dataset.files,
-        )
+        if path not in placed:
+            placed[path] = Input(
+                name=f"data-{len(placed) + 1}",
+                uri=dataset.location,
+                staging=_STAGING[dataset.source],
+                path=path,
+                files=dataset.files,
+            )
     return tuple(placed.values())
 
 
@@ -67,6 +73,7 @@ def check(job: Job) -> Iterator[Problem]:
     """Yields what LLaMA-Factory could not load, or what cannot be carried to another machine."""
     for dataset in job.datasets:
         yield from _hub_settings(dataset)
+        yield from _unreadable(dataset)
     if job.dataset_info is None:
         return
     for dataset in job.datasets:
@@ -78,7 +85,7 @@ def check(job: Job) -> Iterator[Problem]:
 
 def _hub_settings(dataset: Dataset) -> Iterator[Problem]:
     """data/loader.py: _load_single_dataset hands the split of a file on to load_dataset, and drops the rest."""
-    if dataset.source not in ("file", "s3"):
+    if dataset.source not in _AS_FILES:
         return
     own = "" if dataset.key in ("data.names", "data.eval_names") else ".{}"  # the file has no keys of ours
     split = dataset.attributes.get("split")
@@ -92,17 +99,30 @@ def _hub_settings(dataset: Dataset) -> Iterator[Problem]:
             yield Problem(key=f"{dataset.key}{own.format(name)}", what=what, fix="Leave it out.")
 
 
+def _unreadable(dataset: Dataset) -> Iterator[Problem]:
+    """data/loader.py: _load_single_dataset knows a file by its suffix, and unpacks none."""
+    suffix = PurePosixPath(dataset.location).suffix
+    if dataset.source in ("s3", "target") and suffix in _COMPRESSED and not dataset.location.endswith("/"):
+        what = f"`{dataset.location}` is a {suffix} file, and LLaMA-Factory reads {', '.join(sorted(_SUFFIXES))}."
+        own = "eval_path" if dataset.key == "data" and dataset.role == "eval" else "path"
+        yield Problem(key=f"{dataset.key}.{own}", what=what, fix="Unpack it; a folder of this name ends in a slash.")
+
+
 def _with_file_names(job: Job) -> Iterator[tuple[Dataset, str | None]]:
     """Yields each data set with the path of its rows inside the data directory, None for a source on the network."""
     taken: set[str] = {FILE_NAME}
+    remote: dict[str, str] = {}
     for dataset in job.datasets:
-        if dataset.source not in ("file", "s3"):
+        if dataset.source not in _AS_FILES:
             yield dataset, None
         elif job.dataset_info is not None:
             yield dataset, dataset.location
         else:
-            name = _free_name(dataset, taken)
+            # Several sets may take their rows from the same place, each in its way; it is copied once.
+            name = remote.get(dataset.location) or _free_name(dataset, taken)
             taken.add(name)
+            if dataset.source != "file":
+                remote[dataset.location] = name
             yield dataset, name
 
 
@@ -120,6 +140,8 @@ def _free_name(dataset: Dataset, taken: set[str]) -> str:
 def _suffix(dataset: Dataset) -> str:
     if len(dataset.files) > 1:
         return ""
+    if not dataset.files and dataset.location.endswith("/"):
+        return ""  # of a folder, whatever its name
     suffix = PurePosixPath(dataset.files[0].path.name if dataset.files else dataset.location).suffix
     return suffix if suffix in _SUFFIXES else ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from smtrain.plugin import Demands, Job, Output, OutputKind, Problem, Program, Run, RuntimeVar, Step
-from smtrain_llamafactory import arguments, derived, document, model_only, places, requirements, v1_engine
+from smtrain_llamafactory import arguments, derived, document, model_only, places, requirements, shortening, v1_engine
 from smtrain_llamafactory.options import ModelOnlyOptions
 
 FILE = "export.yaml"
@@ -45,6 +45,10 @@ class ExportTrainer:
             outputs=(output,),
             needs=requirements.needs(job, options.version, args),
         )
+
+    def shortened(self, job: Job, options: ModelOnlyOptions, *, steps: int, on_cpu: bool) -> tuple[str, ...]:
+        """Returns the overrides of a rehearsal; an export has no steps."""
+        return tuple(shortening.without_gpu("trainer.args", options.args)) if on_cpu else ()
 
 
 def _arguments(job: Job, options: ModelOnlyOptions) -> dict[str, object]:

@@ -31,6 +31,7 @@ def check(job: Job, options: ModelOnlyOptions, more: Mapping[str, object]) -> It
     said_elsewhere = {name: key for name, key in derived.KEY_OF.items() if name not in options.args}
     spelled = derived.spelled(meanings, options.args, version=options.version)
     yield from document.check(spelled, said_elsewhere)
+    yield from places.check(options.args)
     yield from rules.check(
         rules.Facts(
             stage=str(options.args.get("stage", "sft")),

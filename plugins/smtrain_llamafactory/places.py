@@ -11,12 +11,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from smtrain.plugin import Input, Job, ModelSource, Staging
+from smtrain.plugin import Input, Job, ModelSource, Problem, Staging, launch_script
 
 DATA_DIR = "data"
 """LLaMA-Factory's own default of `dataset_dir`."""
 
 OUTPUT_DIR = "output"
+
+_TARGET = f"{ModelSource.TARGET.value}:"
+_ELSEWHERE: Mapping[str, ModelSource] = {"s3://": ModelSource.S3, _TARGET: ModelSource.TARGET}
+"""Beginning of a reference to what this machine has not → what it is."""
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", re.ASCII)
 _FILE_SUFFIXES = frozenset({".json", ".jsonl", ".csv", ".parquet", ".txt", ".yaml", ".yml"})
@@ -29,6 +33,8 @@ PATH_ARGUMENTS = ("media_dir", "new_special_tokens_config", "hyper_parallel_args
 
 FILE_OR_HUB_ARGUMENTS = ("export_quantization_dataset",)
 """Arguments that name a file or a hub data set."""
+
+_REFERENCES = (*MODEL_ARGUMENTS, *PATH_ARGUMENTS, *FILE_OR_HUB_ARGUMENTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +55,7 @@ def is_relative(path: object) -> bool:
     return (
         isinstance(path, str)
         and bool(path)
-        and not path.startswith(("/", "~", "s3://"))
+        and not path.startswith(("/", "~", *_ELSEWHERE))
         and ".." not in PurePosixPath(path).parts
         and PurePosixPath(path) != PurePosixPath(".")
     )
@@ -63,6 +69,19 @@ def normal(path: str) -> str:
 def folder_like(reference: str) -> bool:
     """Whether a reference can only be a folder, by its spelling: it is no repository's NAME or ORG/NAME."""
     return not _HUB_NAME.fullmatch(reference)
+
+
+def source_of(path: str) -> ModelSource:
+    """Returns what a reference is that is known to be no repository."""
+    return next((source for start, source in _ELSEWHERE.items() if path.startswith(start)), ModelSource.FOLDER)
+
+
+def check(args: Mapping[str, object]) -> Iterator[Problem]:
+    """Yields the arguments whose path on the target is none."""
+    for argument in _REFERENCES:
+        value = args.get(argument)
+        if isinstance(value, str) and source_of(value) is ModelSource.TARGET:
+            yield from launch_script.target_path_problems(value, f"trainer.args.{argument}")
 
 
 def place(name: str, reference: str, source: ModelSource, *, literal: object = None, fingerprint: str = "") -> Placed:
@@ -117,11 +136,10 @@ def adapters(job: Job, args: Mapping[str, object]) -> tuple[Placed, ...]:
 
 def others(args: Mapping[str, object]) -> Iterator[tuple[str, Placed]]:
     """Yields the other arguments that name files or folders of this machine, and where those lie."""
-    for argument in (*MODEL_ARGUMENTS, *PATH_ARGUMENTS, *FILE_OR_HUB_ARGUMENTS):
+    for argument in _REFERENCES:
         value = args.get(argument)
         if isinstance(value, str) and value and _names_a_path(argument, value):
-            source = ModelSource.S3 if value.startswith("s3://") else ModelSource.FOLDER
-            yield argument, place(argument.replace("_", "-"), value, source, literal=value)
+            yield argument, place(argument.replace("_", "-"), value, source_of(value), literal=value)
 
 
 def output_dir(args: Mapping[str, object]) -> str:
@@ -154,6 +172,6 @@ def overlap(first: str, second: str) -> bool:
 
 
 def _names_a_path(argument: str, value: str) -> bool:
-    if argument in PATH_ARGUMENTS or value.startswith(("s3://", "/", "~", "./")):
+    if argument in PATH_ARGUMENTS or value.startswith((*_ELSEWHERE, "/", "~", "./")):
         return True
     return folder_like(value) or (argument in FILE_OR_HUB_ARGUMENTS and PurePosixPath(value).suffix in _FILE_SUFFIXES)

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 from smtrain.plugin import Job, Needs, Package
 
+_TORCH: Mapping[str, str] = {"0.9.5": ">=2.4"}
+"""Version of LLaMA-Factory → the torch that its pyproject.toml asks for."""
+
 _SWITCHED: Mapping[str, tuple[Package, ...]] = {
     "use_kt": (Package(name="kt-kernel"), Package(name="transformers-kt"), Package(name="accelerate-kt")),
     "use_unsloth": (Package(name="unsloth"),),
@@ -52,6 +55,7 @@ def needs(job: Job, version: str, args: Mapping[str, object], *, more: tuple[Pac
         packages=(
             Package(name="llamafactory", specifier=f"=={version}"),
             *(found[name] for name in sorted(found)),
+            *((Package(name="torch", specifier=_TORCH[version]),) if version in _TORCH else ()),
         ),
     )
 

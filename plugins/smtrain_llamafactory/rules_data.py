@@ -102,7 +102,7 @@ def streaming(facts: Facts) -> Iterator[Problem]:
     if facts.given("max_samples"):
         yield facts.error("max_samples", "does not go with streaming.", "Leave it out, and set max_steps.")
     sources = {dataset.source for dataset in facts.datasets}
-    if "file" in sources and facts.training and not facts.number("dataloader_num_workers"):
+    if sources & {"file", "s3", "target"} and facts.training and not facts.number("dataloader_num_workers"):
         # Dataset.to_iterable_dataset(num_shards=0) is empty: the run ends with a bare StopIteration.
         what = "is 0: streamed files are cut into one shard for each worker, so no row would be left."
         yield facts.error("dataloader_num_workers", what, "Set it to 1 or more.")

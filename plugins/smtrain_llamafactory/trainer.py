@@ -30,11 +30,13 @@ from smtrain_llamafactory import (
     dataset_info,
     derived,
     document,
+    footprint,
     later_steps,
     metrics,
     places,
     requirements,
     rules,
+    shortening,
     stages,
     v1_engine,
 )
@@ -102,6 +104,7 @@ class StageTrainer:
             yield from (problem for problem in found if job.datasets or problem.key != "trainer.args.do_train")
         yield from document.check(trained, _keys(options.args))
         yield from dataset_info.check(job)
+        yield from places.check(options.args)
         yield from _places(job, trained, options)
         yield from _media(job, trained)
         yield from _not_resumable(job)
@@ -137,7 +140,13 @@ class StageTrainer:
             needs=requirements.needs(job, options.version, needed),
             progress=metrics.progress(places.output_dir(trained)),
             metric_patterns=metrics.PATTERNS,
+            footprint=footprint.footprint(job, trained, self.stage) if options.engine == "hf" else None,
         )
+
+    def shortened(self, job: Job, options: LlamaFactoryOptions, *, steps: int, on_cpu: bool) -> tuple[str, ...]:
+        """Returns the overrides of a rehearsal."""
+        packs = self.demands(job.run, options).packing
+        return shortening.shortened(job, self.stage, options, steps=steps, on_cpu=on_cpu, packs=packs)
 
     def _arguments(self, job: Job, options: LlamaFactoryOptions) -> dict[str, object]:
         meanings = derived.training_arguments(job, self.stage.name, options.args)

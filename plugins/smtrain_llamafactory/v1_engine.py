@@ -76,7 +76,8 @@ def merge(job: Job, version: str, own: Arguments) -> Program:
     peft = dict(peft) if isinstance(peft, Mapping) else {}
     folder = peft["export_dir"] if places.is_relative(peft.get("export_dir")) else "export"
     adapter = peft.get("adapter_name_or_path", job.run.model.adapter)
-    placed = places.place("adapter", job.run.model.adapter or str(adapter), ModelSource.FOLDER, literal=adapter)
+    reference = job.run.model.adapter or str(adapter)
+    placed = places.place("adapter", reference, places.source_of(reference), literal=adapter)
     args = {
         **own,
         "model": model.spelled,
@@ -104,4 +105,6 @@ def _data(job: Job, own: Arguments) -> Input | None:
         return None
     literal = own.get("train_dataset")
     path = str(PurePosixPath(str(literal)).parent) if places.is_relative(literal) else "inputs/data"
+    if places.source_of(where) is ModelSource.S3:
+        return Input(name="data", uri=f"{where.rpartition('/')[0]}/", staging=Staging.COPY, path=path)
     return Input(name="data", uri=str(PurePosixPath(where).parent), staging=Staging.IN_PLACE, path=path)

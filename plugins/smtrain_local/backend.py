@@ -16,6 +16,7 @@ from smtrain.plugin import (
     Exec,
     Input,
     Job,
+    LogLine,
     Problem,
     Program,
     Receipt,
@@ -76,7 +77,7 @@ class LocalBackend:
         """Returns the receipt as it is now."""
         return runs.current(run_dir, receipt)
 
-    def logs(self, run_dir: Path, receipt: Receipt, *, follow: bool) -> Iterator[str]:
+    def logs(self, run_dir: Path, receipt: Receipt, *, follow: bool) -> Iterator[LogLine]:
         """Yields the workload's output line by line; with `follow`, until it ends."""
         del receipt
         return runs.log_lines(run_dir, follow=follow)

@@ -10,6 +10,8 @@ from pathlib import Path
 from smtrain import batch, columns, datasets, models, rows
 from smtrain.errors import Problem, warning
 from smtrain.interfaces import Demands
+from smtrain.machines import check as machine_check
+from smtrain.machines import instances
 from smtrain.sections import Compute
 from smtrain.spec import Batch, Dataset, Job, Run, Topology
 
@@ -33,6 +35,7 @@ def resolve(run: Run, demands: Demands) -> Resolved:
       demands: what its trainer asks for.
     """
     topology, topology_problems = _topology(run.compute)
+    machine_problems = machine_check.check(run.compute, topology)
     sizes, batch_problems = _batch(run, demands, topology)
     model, model_problems = models.resolve(run.model)
     adapters, adapter_problems = models.resolve_adapters(run.model)
@@ -52,6 +55,7 @@ def resolve(run: Run, demands: Demands) -> Resolved:
     )
     problems = (
         *topology_problems,
+        *machine_problems,
         *batch_problems,
         *model_problems,
         *adapter_problems,
@@ -63,8 +67,11 @@ def resolve(run: Run, demands: Demands) -> Resolved:
 
 
 def _topology(compute: Compute) -> tuple[Topology, tuple[Problem, ...]]:
-    """Takes the processes from whichever of the two settings says them, which must not disagree."""
+    """Takes the processes from whichever setting says them, which must not disagree; or from the instance type."""
     gpus, processes = compute.gpus_per_node, compute.processes_per_node
+    if gpus is None and processes is None and compute.accelerator != "cpu" and compute.instance_type:
+        machine = instances.find(compute.instance_type)
+        gpus = machine.gpus or None if machine else None
     problems: list[Problem] = []
     if gpus is not None and compute.accelerator == "cpu":
         what = f"{gpus} GPUs a node, but compute.accelerator is cpu."

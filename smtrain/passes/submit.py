@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from smtrain import runs, workload
-from smtrain.errors import ExitCode, fail
+from smtrain.errors import ExitCode, SmtrainError, fail
 from smtrain.manifest import Manifest
 from smtrain.progress import Observer
-from smtrain.spec import Exec, Receipt, State
+from smtrain.spec import Action, ApiCall, Exec, Expect, Receipt, State, Upload
+from smtrain.watching import Careful
 
 
 def submit(
@@ -29,21 +32,71 @@ def submit(
     Raises:
       SmtrainError: an action that hands the job over failed, or the run is going already.
     """
-    receipt = Receipt(run_id=run_dir.name, backend=manifest.backend, state=State.RUNNING, started=time.time())
-    for action in manifest.actions:
-        if action.workload:
-            receipt = workload.launch(
-                run_dir,
-                action,
-                receipt=receipt,
-                env=env,
-                observer=observer,
-                progress=manifest.progress,
-                detach=detach,
+    with _alone(run_dir, manifest, observer):
+        receipt = _starting(run_dir, manifest)
+        for action in manifest.actions:
+            receipt = _do(action, run_dir, receipt, manifest, env=env, observer=observer, detach=detach)
+        return receipt
+
+
+def _starting(run_dir: Path, manifest: Manifest) -> Receipt:
+    """Returns a receipt to begin with: of the job that this run has at the target, where it has one."""
+    before = runs.read_receipt(run_dir)
+    if before and before.job:
+        return before
+    tries = before.tries if before else 1
+    return Receipt(run_id=run_dir.name, backend=manifest.backend, state=State.RUNNING, started=time.time(), tries=tries)
+
+
+@contextlib.contextmanager
+def _alone(run_dir: Path, manifest: Manifest, observer: Observer) -> Iterator[None]:
+    """Waits for whoever submits the same bundle to the same target from this machine."""
+    if not any(isinstance(action, ApiCall) for action in manifest.actions):
+        yield  # a workload of this machine holds the run's lock itself, for as long as it goes
+        return
+    with contextlib.ExitStack() as held:
+        for waited in itertools.count():
+            try:
+                held.enter_context(runs.holding(run_dir))
+                break
+            except SmtrainError:
+                if not waited:
+                    observer.line("waiting: another submission of this run is under way")
+        yield
+
+
+def _do(
+    action: Action,
+    run_dir: Path,
+    receipt: Receipt,
+    manifest: Manifest,
+    *,
+    env: Mapping[str, str],
+    observer: Observer,
+    detach: bool,
+) -> Receipt:
+    match action:
+        case Exec(workload=True):
+            return workload.launch(
+                run_dir, action, receipt=receipt, env=env, observer=observer, progress=manifest.progress, detach=detach
             )
-        else:
+        case Exec():
             _hand_over(run_dir, action, env)
-            runs.write_receipt(run_dir, receipt)
+        case Expect():
+            from smtrain.aws import expectations
+
+            expectations.look(action)
+            return receipt
+        case Upload():
+            from smtrain.aws import uploads
+
+            uploads.upload(run_dir / "bundle", action, observer=Careful(observer))
+            return receipt
+        case ApiCall():
+            from smtrain.aws import api_calls
+
+            receipt = api_calls.make(run_dir / "bundle", action, receipt, observer=Careful(observer))
+    runs.write_receipt(run_dir, receipt)
     return receipt
 
 

@@ -22,16 +22,16 @@ def diff(line: CommandLine, console: Console) -> ExitCode:
     options = line.options
     folders = [_bundle(text, Path(options.runs_dir)) for text in (options.a, options.b)]
     old, new = (read(folder) for folder in folders)
-    changes = list(_changes(old, new))
-    for kind, path in changes:
+    found = list(changes(old, new))
+    for kind, path in found:
         console.say(f"{kind} {path}")
         if kind == "changed":
             for text in _lines(folders[0] / path, folders[1] / path):
                 console.say(f"  {text}")
-    if not changes:
-        console.say(f"the same bundle: {new.run_name}")
-    document: list[Json] = [{"change": kind, "path": path} for kind, path in changes]
-    console.result({"a": old.run_name, "b": new.run_name, "changes": document})
+    if not found:
+        console.say(f"the same bundle: {new.run_id}")
+    document: list[Json] = [{"change": kind, "path": path} for kind, path in found]
+    console.result({"a": old.run_id, "b": new.run_id, "changes": document})
     return ExitCode.DONE
 
 
@@ -45,7 +45,8 @@ def _bundle(text: str, runs_dir: Path) -> Path:
     return runs.find(runs_dir, text) / "bundle"
 
 
-def _changes(old: Manifest, new: Manifest) -> Iterator[tuple[str, str]]:
+def changes(old: Manifest, new: Manifest) -> Iterator[tuple[str, str]]:
+    """Yields (removed, added or changed; path) of every file in which two bundles differ."""
     for path in sorted({*old.files, *new.files}):
         if path not in new.files:
             yield "removed", path

@@ -19,13 +19,16 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from smtrain import plan as plan_facts
+from smtrain import runs
 from smtrain.command_line import CommandLine
 from smtrain.completion import ZSH_PRELUDE, typed_line
 from smtrain.console import Console
 from smtrain.errors import ExitCode, fail
 from smtrain.passes.compose import Request, forced, group_test, search_path
-from smtrain.pipeline import compile_run, write
+from smtrain.pipeline import Compiled, compile_run, write
 from smtrain.registry import Registry
+from smtrain.spec import State
+from smtrain.verbs import confirm
 from smtrain.verbs.grid import compile_all, points_of
 from smtrain.verbs.sweep import Point
 
@@ -52,12 +55,12 @@ def _do(hydra: Hydra, line: CommandLine, request: Request, console: Console) -> 
     overrides = list(forced(request.overrides, group_test(request)))
     if flags.multirun and not (flags.cfg or flags.info or flags.hydra_help):
         match line.verb:
-            case "explain":
-                raise fail(what="A sweep has many configurations, and explain tells of one.", fix="Leave -m out.")
             case "plan":
                 return _plan_sweep(hydra, request, overrides, console)
-            case _:
-                return _sweep(hydra, request, overrides, console)
+            case "run":
+                return _sweep(hydra, line, request, overrides, console)
+            case verb:
+                raise fail(what=f"A sweep has many configurations, and {verb} takes one.", fix="Leave -m out.")
     if flags.cfg:
         hydra.show_cfg(name, overrides, cfg_type=flags.cfg, package=flags.package, resolve=flags.resolve)
     elif flags.info:
@@ -110,13 +113,30 @@ def _hydra(request: Request) -> Iterator[Hydra]:
         GlobalHydra.instance().clear()
 
 
-def _sweep(hydra: Hydra, request: Request, overrides: list[str], console: Console) -> ExitCode:
-    """Runs a sweep; the points of a grid are all compiled before the first is launched."""
-    compile_all(points_of(hydra, request, overrides), request)
+def _sweep(hydra: Hydra, line: CommandLine, request: Request, overrides: list[str], console: Console) -> ExitCode:
+    """Runs a sweep; the points of a grid are all compiled, and paid for by one word, before the first is launched."""
+    points = points_of(hydra, request, overrides)
+    compiled = compile_all(points, request)
+    ahead = [
+        (f"{each.run_id}  {' '.join(point.varied)}".rstrip(), each.manifest.cost)
+        for point, each in zip(points, compiled, strict=True)
+        if not _is_done(each)
+    ]
+    spent = [cost for _, cost in ahead if cost is not None]
+    if not confirm.may_launch(line.options, console, spent=spent, rows=(("runs", text) for text, _ in ahead)):
+        return ExitCode.INTERRUPTED
+    asked = bool(points) or not confirm.a_person_decides(line.options, console)
     hydra.multirun(
-        config_name=request.config_name, task_function=Point(request, as_json=console.as_json), overrides=overrides
+        config_name=request.config_name,
+        task_function=Point(request, as_json=console.as_json, may_cost=asked),
+        overrides=overrides,
     )
     return ExitCode.DONE
+
+
+def _is_done(compiled: Compiled) -> bool:
+    receipt = runs.read_receipt(compiled.run_dir)
+    return receipt is not None and receipt.state is State.SUCCEEDED
 
 
 def _plan_sweep(hydra: Hydra, request: Request, overrides: list[str], console: Console) -> ExitCode:

@@ -2,95 +2,84 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from smtrain import runs
+from smtrain import actions, costs, plan, runs
 from smtrain.command_line import CommandLine
 from smtrain.console import Console
-from smtrain.console_view import view
 from smtrain.errors import ExitCode
 from smtrain.hookspecs import Event
 from smtrain.manifest import Manifest, read
 from smtrain.passes.compose import Request
-from smtrain.passes.submit import submit as submit_bundle
 from smtrain.pipeline import Compiled, compile_run, write
 from smtrain.registry import Registry
-from smtrain.spec import Receipt, State
+from smtrain.spec import Cost, Receipt, State
+from smtrain.verbs import confirm, remote
+from smtrain.verbs.launch import Launch, Launched, before, go, launch_of
 
 
 def run(line: CommandLine, console: Console) -> ExitCode:
     """Compiles and launches."""
     registry = Registry()
-    compiled, receipt = compile_and_launch(line.composable, registry, console, detach=line.options.detach)
-    return _ended(compiled.run_dir, receipt, console)
+    compiled = compile_and_write(line.composable, registry)
+    launch = launch_of(compiled, detach=line.options.detach)
+    receipt = before(launch, registry, console)
+    if receipt is None:
+        announce(compiled, console)
+        rows = (row for row in plan.facts(compiled) if row[0] != "cost")
+        if not confirm.may_launch(line.options, console, spent=_spent(compiled.manifest), rows=rows):
+            return ExitCode.INTERRUPTED
+    return _ended(launch, go(launch, receipt, registry, console), console)
 
 
-def compile_and_launch(
-    request: Request, registry: Registry, console: Console, *, detach: bool = False
-) -> tuple[Compiled, Receipt]:
-    """Compiles a run, writes it, launches it, and returns its receipt; a run that succeeded before is not run again."""
+def compile_and_write(request: Request, registry: Registry) -> Compiled:
+    """Compiles a run, and writes its bundle."""
     compiled = compile_run(request, registry)
     write(compiled)
     registry.announce(Event(kind="compiled", run_dir=str(compiled.run_dir)))
-    done = _already_done(compiled.run_dir, console)
-    if done is not None:
-        return compiled, done
+    return compiled
+
+
+def announce(compiled: Compiled, console: Console) -> None:
+    """Says what is going to be launched, and what there is to doubt about it."""
     console.problems(compiled.warnings)
     console.say(f"{compiled.run_id}: {compiled.job.run.trainer.name} on {compiled.job.run.backend.name}")
-    receipt = _launch(
-        compiled.run_dir, compiled.manifest, registry, console, resume=compiled.execution.resume, detach=detach
-    )
-    return compiled, receipt
 
 
 def submit(line: CommandLine, console: Console) -> ExitCode:
     """Launches a bundle that plan wrote."""
     run_dir = _run_dir(Path(line.options.dir))
-    manifest = read(run_dir / "bundle")
-    done = _already_done(run_dir, console)
-    receipt = done or _launch(run_dir, manifest, Registry(), console, resume="auto", detach=line.options.detach)
-    return _ended(run_dir, receipt, console)
+    registry = Registry()
+    launch = Launch(run_dir=run_dir, manifest=read(run_dir / "bundle"), detach=line.options.detach)
+    receipt = before(launch, registry, console)
+    if receipt is None:
+        rows = _submission(run_dir, launch.manifest)
+        if not confirm.may_launch(line.options, console, spent=_spent(launch.manifest), rows=rows):
+            return ExitCode.INTERRUPTED
+    return _ended(launch, go(launch, receipt, registry, console), console)
 
 
-def _launch(
-    run_dir: Path, manifest: Manifest, registry: Registry, console: Console, *, resume: str, detach: bool
-) -> Receipt:
-    registry.announce(Event(kind="started", run_dir=str(run_dir)))
-    with view(quiet=console.as_json) as observer:
-        receipt = submit_bundle(run_dir, manifest, env=_environment(run_dir, resume), observer=observer, detach=detach)
-    registry.announce(Event(kind="ended", run_dir=str(run_dir), receipt=receipt))
-    return receipt
+def _spent(manifest: Manifest) -> tuple[Cost, ...]:
+    return (manifest.cost,) if manifest.cost is not None else ()
 
 
-def _environment(run_dir: Path, resume: str) -> dict[str, str]:
-    """Returns this process's environment with what a launch script asks of whoever starts it."""
-    return {
-        **os.environ,
-        "SMTRAIN_RUN_DIR": str(run_dir.absolute()),
-        "SMTRAIN_BASE": str(Path.cwd()),
-        "SMTRAIN_PYTHON": os.environ.get("SMTRAIN_PYTHON", sys.executable),
-        "SMTRAIN_RESUME": resume,
-    }
+def _submission(run_dir: Path, manifest: Manifest) -> Iterator[tuple[str, str]]:
+    yield "run", f"{run_dir.name} · {manifest.trainer} on {manifest.backend}"
+    yield from (("then", actions.as_text(action)) for action in manifest.actions)
 
 
 def _run_dir(folder: Path) -> Path:
     return folder.parent if folder.name == "bundle" and not (folder / "bundle").is_dir() else folder
 
 
-def _already_done(run_dir: Path, console: Console) -> Receipt | None:
-    receipt = runs.read_receipt(run_dir)
-    if receipt is None or receipt.state is not State.SUCCEEDED:
-        return None
-    console.say(f"{run_dir.name} succeeded before; its results are kept. Ask for another run with attempt=2.")
-    return receipt
-
-
-def _ended(run_dir: Path, receipt: Receipt, console: Console) -> ExitCode:
-    console.rows(_results(run_dir, receipt))
+def _ended(launch: Launch, launched: Launched, console: Console) -> ExitCode:
+    run_dir, receipt = launch.run_dir, launched.receipt
+    if not launched.left:
+        console.rows(_results(launch, receipt))
     console.result({**runs.as_json(receipt), "run_dir": str(run_dir), "outputs": dict(_outputs(run_dir))})
+    if launched.left:
+        return ExitCode.INTERRUPTED
     match receipt.state:
         case State.SUCCEEDED | State.RUNNING:
             return ExitCode.DONE
@@ -98,16 +87,31 @@ def _ended(run_dir: Path, receipt: Receipt, console: Console) -> ExitCode:
             return ExitCode.INTERRUPTED
         case _:
             # Before its first step a launch script ends for one reason: something that it needs is not there.
-            return ExitCode.WORKLOAD_FAILED if receipt.step else ExitCode.MISSING_HERE
+            missing = not receipt.step and not launch.is_remote
+            return ExitCode.MISSING_HERE if missing else ExitCode.WORKLOAD_FAILED
 
 
-def _results(run_dir: Path, receipt: Receipt) -> Iterator[tuple[str, str]]:
+def _results(launch: Launch, receipt: Receipt) -> Iterator[tuple[str, str]]:
+    yield "state", remote.state(receipt) if launch.is_remote else _state(receipt)
+    if receipt.job:
+        yield "job", receipt.job
+    if receipt.url:
+        yield "page", receipt.url
+    if receipt.usd is not None:
+        yield "cost", costs.so_far(receipt)
+    if launch.is_remote and receipt.state is State.RUNNING:
+        yield "follow", f"smtrain logs {runs.spoken(launch.run_dir)} -f"
+    elif launch.is_remote and receipt.state is State.SUCCEEDED:
+        yield "fetch", f"smtrain fetch {runs.spoken(launch.run_dir)}"
+    yield from _outputs(launch.run_dir)
+
+
+def _state(receipt: Receipt) -> str:
     state = receipt.state.value
     if receipt.state is State.FAILED:
         step = f"step `{receipt.step}` ended" if receipt.step else "it ended before the first step,"
         state += f": {step} with exit code {receipt.exit_code}"
-    yield "state", state
-    yield from _outputs(run_dir)
+    return state
 
 
 def _outputs(run_dir: Path) -> Iterator[tuple[str, str]]:

@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 
-from smtrain import runs
+from smtrain import costs, runs
 from smtrain.console import Console
 from smtrain.errors import ExitCode, fail
 from smtrain.passes.compose import Request, as_typed
 from smtrain.registry import Registry
 from smtrain.spec import State
-from smtrain.verbs.run import compile_and_launch
+from smtrain.verbs import remote
+from smtrain.verbs.launch import before, go, launch_of
+from smtrain.verbs.run import announce, compile_and_write
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from smtrain.pipeline import Compiled
+    from smtrain.spec import Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +31,12 @@ class Point:
     Attributes:
       request: what the sweep was asked for; its overrides are replaced by the point's own.
       as_json: print one JSON line a point.
+      may_cost: whether a point may cost money; otherwise nobody was asked yet.
     """
 
     request: Request
     as_json: bool
+    may_cost: bool = True
 
     def __call__(self, _: DictConfig) -> float | None:
         """Runs the point that Hydra is at.
@@ -39,12 +46,15 @@ class Point:
         """
         overrides = tuple(as_typed(str(text)) for text in HydraConfig.get().overrides.task)
         console = Console(as_json=self.as_json)
-        compiled, receipt = compile_and_launch(replace(self.request, overrides=overrides), Registry(), console)
+        compiled, receipt = self._run(replace(self.request, overrides=overrides), console)
         console.result({**runs.as_json(receipt), "run_dir": str(compiled.run_dir), "overrides": list(overrides)})
-        if receipt.state is not State.SUCCEEDED:
-            what = f"{compiled.run_id} {receipt.state.value}: step `{receipt.step}`, exit code {receipt.exit_code}."
-            raise fail(what, f"See smtrain logs {runs.spoken(compiled.run_dir)}", code=ExitCode.WORKLOAD_FAILED)
         objective = compiled.execution.objective
+        if receipt.state is State.RUNNING and objective is None:
+            return None
+        if receipt.state is not State.SUCCEEDED:
+            why = f"step `{receipt.step}`, exit code {receipt.exit_code}" if not receipt.reason else receipt.reason
+            what = f"{compiled.run_id} {receipt.state.value}: {why.rstrip('.')}."
+            raise fail(what, f"See smtrain logs {runs.spoken(compiled.run_dir)}", code=ExitCode.WORKLOAD_FAILED)
         if objective is None:
             return None
         value = runs.final_metric(compiled.run_dir, objective)
@@ -52,3 +62,24 @@ class Point:
             what = f"{compiled.run_id} never reported a metric called `{objective}`."
             raise fail(what, "Name one that its metrics.jsonl holds.", key="objective", code=ExitCode.WORKLOAD_FAILED)
         return value
+
+    def _run(self, request: Request, console: Console) -> tuple[Compiled, Receipt]:
+        """Launches a point; one that goes on elsewhere is waited for only when a sweeper needs its metric."""
+        registry = Registry()
+        compiled = compile_and_write(request, registry)
+        launch = launch_of(compiled)
+        launch = replace(launch, detach=launch.is_remote and compiled.execution.objective is None)
+        receipt = before(launch, registry, console)
+        if receipt is None:
+            if compiled.manifest.cost is not None and not self.may_cost:
+                what = "The sweeper chooses its points as it goes, so that nobody can say what the sweep will cost."
+                raise fail(
+                    what, f"{compiled.run_id} would cost {costs.text([compiled.manifest.cost])}. Go on with --yes."
+                )
+            announce(compiled, console)
+        launched = go(launch, receipt, registry, console)
+        if launched.left:
+            raise KeyboardInterrupt
+        if launch.detach:
+            console.say(f"{compiled.run_id}: {remote.state(launched.receipt)}")
+        return compiled, launched.receipt

@@ -196,6 +196,35 @@ def test_a_missing_secret_is_told_before_any_step(tmp_path: Path) -> None:
     assert "the environment variable NO_SUCH_TOKEN is not set here" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("specifier", "version", "will_do"),
+    [
+        (">=2.4", "2.4", True),
+        (">=2.4", "2.4.0", True),
+        (">=2.4.0", "2.4", True),
+        (">=2.4", "2.13.0+cpu", True),
+        (">=2.4", "10.0", True),
+        (">=2.4", "2.4.0a0+f70bd71a48.nv24.6", True),  # a vendor's build of what became 2.4
+        (">=2.4", "2.3.1+cu121", False),
+        (">=2.4", "2", False),
+        (">=1.1.6", "1.1.10", True),
+        ("==2.4.0", "2.4.0+cu121", True),
+        ("==2.4.0", "2.4.1", False),
+        ("", "0.1", True),
+    ],
+)
+def test_the_version_of_a_package_is_looked_at_before_the_first_step(
+    tmp_path: Path, specifier: str, version: str, will_do: bool
+) -> None:
+    installed = tmp_path / "site" / "a_package-0.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text(f"Metadata-Version: 2.1\nName: a-package\nVersion: {version}\n")
+    needs = Needs(packages=(Package(name="a-package", specifier=specifier),))
+    done = launch(lower(tmp_path / "run", program(dumping(), needs=needs)), PYTHONPATH=str(tmp_path / "site"))
+    assert done.returncode == (0 if will_do else 69), done.stderr
+    assert (f"a-package is {version}, " in done.stderr) is not will_do
+
+
 def test_cores_are_shared_among_the_processes(tmp_path: Path) -> None:
     run_dir = lower(tmp_path / "run", program(dumping()), job(processes=10_000))
     assert launch(run_dir).returncode == 0
@@ -241,7 +270,10 @@ def test_fewer_gpus_than_processes_are_refused() -> None:
 
 
 def test_a_secret_from_elsewhere_is_refused() -> None:
-    assert "secrets.T" in problems(program(dumping()), job(secrets={"T": "aws-secretsmanager:name"}))
+    for reference in ("secretsmanager:prod/wandb#key", "ssm:/team/token"):
+        told = problems(program(dumping()), job(secrets={"T": reference}))["secrets.T"]
+        assert f"cannot look up the secret '{reference}'" in told
+        assert "env:NAME" in told
 
 
 def test_files_of_one_name_in_one_input_are_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from launching import CHECKPOINTS, dumping, environment, job, program, python_st
 from smtrain_local.backend import LocalBackend, LocalOptions
 
 from smtrain import process_tree, runs, workload
-from smtrain.spec import Exec, Program, Receipt, Resume, State, Step
+from smtrain.spec import Exec, LogLine, Program, Receipt, Resume, State, Step
 
 GOES = """\
 import pathlib, signal, sys, time
@@ -69,7 +69,7 @@ def wait_for(run_dir: Path, line: str) -> None:
 def test_a_run_succeeds(run_dir: Path) -> None:
     final = launch(run_dir, program(python_step("print('hello')"), dumping(name="after")))
     assert (final.state, final.exit_code, final.step) == (State.SUCCEEDED, 0, "after")
-    assert list(LocalBackend().logs(run_dir, final, follow=False)) == [
+    assert [line.text for line in LocalBackend().logs(run_dir, final, follow=False)] == [
         "smtrain: step train",
         "hello",
         "smtrain: step after",
@@ -87,13 +87,13 @@ def test_status_logs_and_stop_of_a_run_in_the_background(run_dir: Path) -> None:
     backend = LocalBackend()
     wait_for(run_dir, "ready")
     assert backend.status(run_dir, receipt).state is State.RUNNING
-    followed: list[str] = []
+    followed: list[LogLine] = []
     follower = threading.Thread(target=lambda: followed.extend(backend.logs(run_dir, receipt, follow=True)))
     follower.start()
     final = backend.stop(run_dir, receipt)
     follower.join(20)
     assert (final.state, final.exit_code, final.step) == (State.STOPPED, 143, "train")
-    assert followed == ["smtrain: step train", "ready", "saving"]
+    assert [line.text for line in followed] == ["smtrain: step train", "ready", "saving"]
     assert backend.status(run_dir, receipt) == final
     assert backend.stop(run_dir, final) == final
 

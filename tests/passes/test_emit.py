@@ -27,7 +27,7 @@ def bundle(rows: Path) -> Bundle:
 
 
 def written(bundle: Bundle, folder: Path) -> Manifest:
-    manifest = manifest_of(bundle, {})
+    manifest = manifest_of(bundle, "run-1", {})
     emit(bundle, manifest, folder / "run" / "bundle", store=folder / ".store")
     return manifest
 

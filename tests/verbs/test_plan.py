@@ -46,7 +46,7 @@ def test_json_tells_the_same(here: Path, smtrain: Smtrain) -> None:
     assert document["batch"] == {"global_size": 2, "micro_size": 2, "accumulation": 1, "world_size": 1}
     (train,) = document["datasets"]
     assert (train["rows"], train["role"], train["location"]) == (8, "train", "rows.jsonl")
-    assert document["actions"] == [["bash", "launch.sh"]]
+    assert document["actions"] == [{"do": "exec", "argv": ["bash", "launch.sh"], "workload": True}]
     on_disk = {path: len(content) for path, (content, _) in tree(here / document["bundle"]).items()}
     del on_disk["manifest.json"]
     assert {file["path"]: file["size"] for file in document["files"]} == on_disk

@@ -31,7 +31,8 @@ def test_a_run_that_succeeds_ends_with_zero_and_shows_where_its_results_are(here
 def test_json_is_one_document_and_no_prose(here: Path, smtrain: Smtrain) -> None:
     document = smtrain("run", *WORDS, interpreter(here, TRAINS), "--json").document
     assert document.keys() == {
-        "run_id", "backend", "state", "started", "ended", "step", "exit_code", "run_dir", "outputs"
+        "run_id", "backend", "state", "started", "ended", "step", "exit_code", "run_dir", "outputs",
+        "job", "tries", "reason", "usd", "hosts", "url",
     }  # fmt: skip
     assert (document["state"], document["exit_code"], document["backend"]) == ("succeeded", 0, "local")
     assert {"results", "metrics", "log", "bundle"} <= document["outputs"].keys()

@@ -16,6 +16,7 @@ from smtrain.plugin import (
     Exec,
     Input,
     Job,
+    LogLine,
     Problem,
     Program,
     Receipt,
@@ -94,7 +95,7 @@ class Nice:
         """Returns the receipt as it is now."""
         return runs.current(run_dir, receipt)
 
-    def logs(self, run_dir: Path, receipt: Receipt, *, follow: bool) -> Iterator[str]:
+    def logs(self, run_dir: Path, receipt: Receipt, *, follow: bool) -> Iterator[LogLine]:
         """Yields the output line by line."""
         del receipt
         return runs.log_lines(run_dir, follow=follow)

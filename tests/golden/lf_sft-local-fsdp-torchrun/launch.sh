@@ -83,7 +83,15 @@ command -v -- "$SMTRAIN_PYTHON" >/dev/null ||
 if [[ $SMTRAIN_PYTHON == */* ]]; then export PATH="${SMTRAIN_PYTHON%/*}:$PATH"; fi
 
 "$SMTRAIN_PYTHON" -c '
-import importlib.metadata, sys
+import importlib.metadata, re, sys
+
+def release(version):
+    # PEP 440: 2.4 is 2.4.0. What follows is left out: 2.4.0a0+nv24.06, as some vendors build it, is 2.4 and not older.
+    numbers = re.match(r"v?(?:[0-9]+!)?([0-9]+(?:[.][0-9]+)*)", version)[1].split(".")
+    while len(numbers) > 1 and not int(numbers[-1]):
+        numbers.pop()
+    return [int(number) for number in numbers]
+
 lacking = []
 for word in sys.argv[1:]:
     name, _, specifier = word.partition(" ")
@@ -94,8 +102,10 @@ for word in sys.argv[1:]:
     else:
         if specifier.startswith("==") and found.partition("+")[0] != specifier[2:]:
             lacking.append(f"{name} is {found}, not {specifier[2:]}")
+        if specifier.startswith(">=") and release(found) < release(specifier[2:]):
+            lacking.append(f"{name} is {found}, older than {specifier[2:]}")
 sys.exit("smtrain: " + "; ".join(lacking) if lacking else 0)
-' 'llamafactory ==0.9.5' matplotlib ||
+' 'llamafactory ==0.9.5' matplotlib 'torch >=2.4' ||
   fail 69 "install it for $SMTRAIN_PYTHON, or set backend.python to an interpreter that has it"
 
 # A lease is a locked file. This script and its steps hold it open, so it ends with the last of them, however they end.

@@ -1,0 +1,1 @@
+"""The backend `trainingjob`: SageMaker Training Jobs."""

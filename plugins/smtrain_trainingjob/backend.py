@@ -1,0 +1,221 @@
+"""The backend `trainingjob`: the bundle is a CreateTrainingJob request and all that it refers to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from smtrain.plugin import (
+    RUN_ID,
+    ApiCall,
+    Bundle,
+    BundleFile,
+    Expect,
+    Finding,
+    Job,
+    Json,
+    LogLine,
+    Observer,
+    Probe,
+    Problem,
+    Program,
+    Receipt,
+    Rehearsal,
+    State,
+    api_limits,
+    instances,
+    launch_script,
+)
+from smtrain_trainingjob import (
+    doctor,
+    estimator_v2,
+    estimator_v3,
+    fetch,
+    inputs,
+    job_rules,
+    logs,
+    machine,
+    metrics,
+    program_rules,
+    rehearse,
+    request,
+    request_rules,
+    status,
+    stop,
+)
+from smtrain_trainingjob.contents import Contents, contents
+from smtrain_trainingjob.options import TrainingJobOptions
+from smtrain_trainingjob.request_view import Machine, RequestView
+
+OPERATION = "sagemaker.CreateTrainingJob"
+PROBE = Probe(
+    operation="DescribeTrainingJob",
+    status="TrainingJobStatus",
+    states={
+        "InProgress": State.RUNNING,
+        "Stopping": State.RUNNING,
+        "Completed": State.SUCCEEDED,
+        "Failed": State.FAILED,
+        "Stopped": State.STOPPED,
+    },
+)
+_NO_PROGRAM = Program(steps=())
+_ESTIMATORS = {"v2": estimator_v2.render, "v3": estimator_v3.render}
+
+
+class TrainingJobBackend:
+    """Runs a program as a SageMaker Training Job, and looks after it."""
+
+    def check_job(self, job: Job, options: TrainingJobOptions) -> Iterable[Problem]:
+        """Yields every reason why SageMaker would refuse the request, whatever the program is."""
+        found = tuple(job_rules.problems(job, options))
+        yield from found
+        blamed = {problem.key for problem in found if problem.is_error}
+        named = _named(job, _request(job, _NO_PROGRAM, options, Contents(sets=(), problems=())))
+        view = RequestView(
+            request=named, key_of=request.key_of, machines=_machines(job, options), uploads_checkpoints=True
+        )
+        for problem in _refusals(view):
+            if problem.key not in blamed:
+                yield problem
+
+    def check(self, job: Job, program: Program, options: TrainingJobOptions) -> Iterable[Problem]:
+        """Yields every reason why SageMaker could not run this very program."""
+        broken = tuple(launch_script.problems(program))
+        yield from broken
+        yield from program_rules.problems(job, program, options)
+        if any(problem.is_error for problem in broken):
+            return
+        found = contents(job, program, options)
+        yield from found.problems
+        view = RequestView(
+            request=_named(job, _request(job, program, options, found)),
+            key_of=request.key_of,
+            machines=_machines(job, options),
+            uploads_checkpoints=options.checkpoints.upload and any(each.checkpoint_glob for each in program.outputs),
+            calls_out=inputs.calls_out(job, program, options),
+        )
+        yield from _refusals(view)
+
+    def lower(self, job: Job, program: Program, options: TrainingJobOptions) -> Bundle:
+        """Returns the bundle: request.json, estimator.py, and the files of every channel."""
+        found = contents(job, program, options)
+        asked = _request(job, program, options, found)
+        estimator = _ESTIMATORS[options.sdk](asked, region=options.region)
+        store = _store(job, options)
+        return Bundle(
+            name=job.run.name,
+            backend=job.run.backend.name,
+            trainer=job.run.trainer.name,
+            files=(
+                BundleFile(path="request.json", content=_json(asked)),
+                BundleFile(path="estimator.py", content=estimator.encode()),
+                *found.files,
+            ),
+            actions=(
+                *_expectations(program, options),
+                *(each.upload(store, region=options.region, kms_key=options.kms.code or "") for each in found.sets),
+                ApiCall(
+                    service="sagemaker",
+                    operation="CreateTrainingJob",
+                    request="request.json",
+                    name="TrainingJobName",
+                    taken="ResourceInUse",
+                    probe=PROBE,
+                    region=options.region,
+                ),
+            ),
+            progress=program.progress,
+            cost=machine.cost(job, options),
+            facts=tuple(_facts(job, options, asked)),
+        )
+
+    def status(self, run_dir: Path, receipt: Receipt) -> Receipt:
+        """Returns the receipt as it is now."""
+        return status.status(run_dir, receipt)
+
+    def logs(self, run_dir: Path, receipt: Receipt, *, follow: bool) -> Iterator[LogLine]:
+        """Yields the lines of all hosts, as CloudWatch got them; with `follow`, until the job ends."""
+        return logs.lines(run_dir, receipt, follow=follow)
+
+    def stop(self, run_dir: Path, receipt: Receipt) -> Receipt:
+        """Ends the job, giving it time to save."""
+        return stop.stop(run_dir, receipt)
+
+    def fetch(self, run_dir: Path, receipt: Receipt, *, parts: tuple[str, ...], observer: Observer) -> tuple[Path, ...]:
+        """Brings results from S3 into the run's folder."""
+        return fetch.fetch(run_dir, receipt, parts=parts, observer=observer)
+
+    def diagnose(self, job: Job, bundle: Bundle, options: TrainingJobOptions) -> Iterator[Finding]:
+        """Yields what it finds in the account, the region and the bucket; changes nothing."""
+        return doctor.diagnose(job, bundle, options)
+
+    def rehearse(self, run_dir: Path, rehearsal: Rehearsal, *, env: Mapping[str, str], observer: Observer) -> Receipt:
+        """Executes the bundle on this machine as SageMaker would."""
+        return rehearse.rehearse(run_dir, rehearsal, env=env, observer=observer)
+
+
+def _request(job: Job, program: Program, options: TrainingJobOptions, found: Contents) -> dict[str, Json]:
+    store = _store(job, options)
+    uri, _, _ = machine.image(job, options)
+    return request.build(
+        job,
+        options,
+        request.Content(
+            image=uri,
+            output=job_rules.output(job),
+            volume_gib=machine.volume_gib(job, options),
+            channels={each.channel: each.uri(store) for each in found.sets},
+            inputs=inputs.in_channels(program, options),
+            metrics=metrics.definitions(program, options),
+        ),
+    )
+
+
+def _named(job: Job, asked: Mapping[str, Json]) -> dict[str, Json]:
+    # The digest is not known yet; any of its length will do.
+    run_id = f"{job.run.name}-{'0' * 10}"
+    document = json.loads(_json(asked).replace(RUN_ID.encode(), run_id.encode()))
+    return dict(document)
+
+
+def _refusals(view: RequestView) -> Iterator[Problem]:
+    """Yields why SageMaker would refuse a request, by its own model and by what it says elsewhere."""
+    yield from api_limits.problems(OPERATION, view.request, key_of=view.key_of)
+    yield from request_rules.problems(view)
+
+
+def _machines(job: Job, options: TrainingJobOptions) -> dict[str, Machine]:
+    return {
+        name: Machine(efa=known.efa_interfaces > 0, nvme_gib=known.nvme_gib)
+        for name, _ in machine.types(job, options)
+        if (known := instances.find(name))
+    }
+
+
+def _store(job: Job, options: TrainingJobOptions) -> str:
+    return (options.store or f"{job_rules.output(job)}/store").rstrip("/")
+
+
+def _expectations(program: Program, options: TrainingJobOptions) -> Iterator[Expect]:
+    uris = [item.uri for item in program.inputs if item.uri.startswith("s3://")]
+    uris += [channel.uri for channel in options.channels.values()]
+    if uris:
+        yield Expect(uris=tuple(dict.fromkeys(uris)), region=options.region)
+
+
+def _facts(job: Job, options: TrainingJobOptions, asked: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
+    hosts = ", ".join(f"{count} × {name}" for name, count in machine.types(job, options))
+    spot = ", spot" if options.spot else ""
+    yield "hosts", f"{hosts} in {options.region}{spot}, at most {options.max_run_s / 3600:g} h"
+    uri, _, _ = machine.image(job, options)
+    yield "image", uri
+    yield "results", f"{job_rules.output(job)}/{RUN_ID}/"
+    channels = asked["InputDataConfig"]
+    names = [str(channel["ChannelName"]) for channel in channels if isinstance(channel, dict)]  # type: ignore[union-attr]
+    yield "channels", ", ".join(names)
+
+
+def _json(document: Mapping[str, Json]) -> bytes:
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,18 @@
+"""Registers the backend `trainingjob`."""
+
+from __future__ import annotations
+
+from smtrain.plugin import BackendSpec, hookimpl
+
+
+@hookimpl
+def smtrain_backends() -> list[BackendSpec]:
+    """Returns the one backend of this plugin."""
+    return [
+        BackendSpec(
+            name="trainingjob",
+            load="smtrain_trainingjob.backend:TrainingJobBackend",
+            options="smtrain_trainingjob.options:TrainingJobOptions",
+            summary="A SageMaker Training Job, on one or many hosts.",
+        )
+    ]

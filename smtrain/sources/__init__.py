@@ -1,0 +1,1 @@
+"""A folder of the user's own code, as files of a bundle."""

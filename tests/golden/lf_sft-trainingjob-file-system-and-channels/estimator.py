@@ -1,0 +1,248 @@
+#!/usr/bin/env python3
+"""Trains on SageMaker, by the SageMaker Python SDK 3.
+
+This makes the very job that `smtrain submit` makes of request.json, so use one of the
+two. Files of the bundle that S3 lacks are uploaded first, as `smtrain submit` does.
+Defaults of your own SDK configuration file apply, if you have one.
+
+    pip install "sagemaker>=3.27,<4"
+    python estimator.py            # starts the job, and shows its log until it ends
+    python estimator.py --no-wait  # starts the job
+"""
+
+import argparse
+import json
+import logging
+import os
+from pathlib import Path
+
+import boto3
+from botocore.exceptions import ClientError
+from sagemaker.core.helper.session_helper import Session
+from sagemaker.core.training.configs import (
+    Channel,
+    Compute,
+    DataSource,
+    FileSystemDataSource,
+    MetricDefinition,
+    Networking,
+    OutputDataConfig,
+    S3DataSource,
+    StoppingCondition,
+)
+from sagemaker.train import ModelTrainer
+
+# Of the job, its files and its log.
+os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
+
+JOB_NAME = "smtrain-ed46d5f915"
+
+# What ModelTrainer has no argument for. An entry point, for one, it sends only for code
+# of its own staging, and then its own one.
+MORE = {
+    "AlgorithmSpecification": {
+        "ContainerEntrypoint": ["/bin/bash", "/opt/ml/input/data/program/launch.sh"],
+    },
+    "ProfilerConfig": {"DisableProfiler": True},
+}
+
+
+def name_job(params, **_):
+    """Gives the job its own name; ModelTrainer's ends in the time."""
+    params["TrainingJobName"] = JOB_NAME
+
+
+def complete(params, **_):
+    """Completes the request; boto3 calls this before it checks and sends one."""
+    for name, value in MORE.items():
+        inside = isinstance(value, dict)
+        params[name] = {**params.get(name, {}), **value} if inside else value
+
+
+def upload():
+    """Sends to S3 what the job reads; a folder's name there is a digest of its content."""
+    bundle = Path(__file__).resolve().parent
+    if not (bundle / "manifest.json").exists():
+        return
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    for action in manifest["actions"]:
+        if action["do"] != "upload":
+            continue
+        s3 = boto3.client("s3", region_name=action["region"] or None)
+        bucket, _, folder = action["uri"].removeprefix("s3://").partition("/")
+        kms = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": action["kms_key"]}
+        extra = kms if action["kms_key"] else None
+        for path, name in action["files"]:
+            key = folder + name
+            try:
+                s3.head_object(Bucket=bucket, Key=key)
+            except ClientError:
+                s3.upload_file(str(bundle / path), bucket, key, ExtraArgs=extra)
+
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--no-wait", action="store_true", help="start it, and be done")
+wait = not parser.parse_args().no_wait
+
+# The SDK shows the job's log by way of logging, and leaves it to its user to show that.
+logging.basicConfig(format="%(message)s")
+logging.getLogger("sagemaker").setLevel(logging.INFO)
+
+# The SDK would refuse a role that lacks any permission of its own list, those of a VPC
+# included. What this job needs SageMaker looks at itself.
+os.environ.setdefault("SAGEMAKER_VALIDATE_ROLE", "false")
+
+# boto3's own way to complete a request: its guide "Extensibility".
+boto_session = boto3.Session()
+register = boto_session.events.register
+register("provide-client-params.sagemaker.CreateTrainingJob", name_job)
+register("provide-client-params.sagemaker.DescribeTrainingJob", name_job)
+register("provide-client-params.sagemaker.CreateTrainingJob", complete)
+
+trainer = ModelTrainer(
+    training_image="763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch:2.13-cu133-amzn2023-sagemaker",
+    role="arn:aws:iam::123456789012:role/training",
+    compute=Compute(
+        instance_type="ml.g5.2xlarge",
+        instance_count=1,
+        volume_size_in_gb=200,
+    ),
+    stopping_condition=StoppingCondition(max_runtime_in_seconds=86400),
+    networking=Networking(
+        security_group_ids=["sg-0123456789abcdef0"],
+        subnets=["subnet-0123456789abcdef0"],
+    ),
+    training_input_mode="File",
+    input_data_config=[
+        Channel(
+            channel_name="program",
+            data_source=DataSource(
+                s3_data_source=S3DataSource(
+                    s3_data_type="S3Prefix",
+                    s3_uri="s3://bucket/runs/store/9b04f8ede614e65aca24a70551ac0187/",
+                    s3_data_distribution_type="FullyReplicated",
+                ),
+            ),
+        ),
+        Channel(
+            channel_name="agent",
+            data_source=DataSource(
+                s3_data_source=S3DataSource(
+                    s3_data_type="S3Prefix",
+                    s3_uri="s3://bucket/runs/store/d3ed262c107f64b1aba07c71d832fccc/",
+                    s3_data_distribution_type="FullyReplicated",
+                ),
+            ),
+        ),
+        Channel(
+            channel_name="data-1",
+            data_source=DataSource(
+                s3_data_source=S3DataSource(
+                    s3_data_type="S3Prefix",
+                    s3_uri="s3://bucket/runs/store/f0a2231ee99cae7789c19a969ed8690f/",
+                    s3_data_distribution_type="FullyReplicated",
+                ),
+            ),
+        ),
+        Channel(
+            channel_name="images",
+            data_source=DataSource(
+                s3_data_source=S3DataSource(
+                    s3_data_type="S3Prefix",
+                    s3_uri="s3://bucket/images/",
+                    s3_data_distribution_type="ShardedByS3Key",
+                ),
+            ),
+            input_mode="FastFile",
+        ),
+        Channel(
+            channel_name="fsx",
+            data_source=DataSource(
+                file_system_data_source=FileSystemDataSource(
+                    file_system_id="fs-0123456789abcdef0",
+                    file_system_access_mode="ro",
+                    file_system_type="FSxLustre",
+                    directory_path="/abcdefgh",
+                ),
+            ),
+        ),
+    ],
+    output_data_config=OutputDataConfig(s3_output_path="s3://bucket/runs"),
+    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-ed46d5f915"},
+    sagemaker_session=Session(boto_session=boto_session),
+)
+trainer.with_metric_definitions(
+    [
+        MetricDefinition(
+            name="loss",
+            regex="'loss': (?:np\\.float\\d+\\()?'?([-+]?(?:[0-9]+(?:\\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|nan|inf))'?[,)}]",
+        ),
+        MetricDefinition(
+            name="eval_loss",
+            regex="'eval_loss': (?:np\\.float\\d+\\()?'?([-+]?(?:[0-9]+(?:\\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|nan|inf))'?[,)}]",
+        ),
+        MetricDefinition(
+            name="learning_rate",
+            regex="'learning_rate': (?:np\\.float\\d+\\()?'?([-+]?(?:[0-9]+(?:\\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|nan|inf))'?[,)}]",
+        ),
+        MetricDefinition(
+            name="grad_norm",
+            regex="'grad_norm': (?:np\\.float\\d+\\()?'?([-+]?(?:[0-9]+(?:\\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|nan|inf))'?[,)}]",
+        ),
+        MetricDefinition(
+            name="epoch",
+            regex="'epoch': (?:np\\.float\\d+\\()?'?([-+]?(?:[0-9]+(?:\\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|nan|inf))'?[,)}]",
+        ),
+        MetricDefinition(
+            name="train_loss",
+            regex="'train_loss': (?:np\\.float\\d+\\()?'?([-+]?(?:[0-9]+(?:\\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|nan|inf))'?[,)}]",
+        ),
+        MetricDefinition(
+            name="train_runtime_s",
+            regex="'train_runtime': (?:np\\.float\\d+\\()?'?([-+]?(?:[0-9]+(?:\\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|nan|inf))'?[,)}]",
+        ),
+        MetricDefinition(
+            name="train_samples_per_second",
+            regex="'train_samples_per_second': (?:np\\.float\\d+\\()?'?([-+]?(?:[0-9]+(?:\\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|nan|inf))'?[,)}]",
+        ),
+        MetricDefinition(
+            name="rewards_chosen",
+            regex="'rewards/chosen': (?:np\\.float\\d+\\()?'?([-+]?(?:[0-9]+(?:\\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|nan|inf))'?[,)}]",
+        ),
+        MetricDefinition(
+            name="rewards_rejected",
+            regex="'rewards/rejected': (?:np\\.float\\d+\\()?'?([-+]?(?:[0-9]+(?:\\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|nan|inf))'?[,)}]",
+        ),
+        MetricDefinition(
+            name="rewards_accuracies",
+            regex="'rewards/accuracies': (?:np\\.float\\d+\\()?'?([-+]?(?:[0-9]+(?:\\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|nan|inf))'?[,)}]",
+        ),
+        MetricDefinition(
+            name="rewards_margins",
+            regex="'rewards/margins': (?:np\\.float\\d+\\()?'?([-+]?(?:[0-9]+(?:\\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|nan|inf))'?[,)}]",
+        ),
+        MetricDefinition(
+            name="eval_accuracy",
+            regex="'eval_accuracy': (?:np\\.float\\d+\\()?'?([-+]?(?:[0-9]+(?:\\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|nan|inf))'?[,)}]",
+        ),
+        MetricDefinition(
+            name="eval_rewards_accuracies",
+            regex="'eval_rewards/accuracies': (?:np\\.float\\d+\\()?'?([-+]?(?:[0-9]+(?:\\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|nan|inf))'?[,)}]",
+        ),
+        MetricDefinition(
+            name="eval_rewards_margins",
+            regex="'eval_rewards/margins': (?:np\\.float\\d+\\()?'?([-+]?(?:[0-9]+(?:\\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|nan|inf))'?[,)}]",
+        ),
+        MetricDefinition(
+            name="train_steps_per_second",
+            regex="'train_steps_per_second': (?:np\\.float\\d+\\()?'?([-+]?(?:[0-9]+(?:\\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|nan|inf))'?[,)}]",
+        ),
+        MetricDefinition(
+            name="num_input_tokens_seen",
+            regex="'num_input_tokens_seen': (?:np\\.float\\d+\\()?'?([-+]?(?:[0-9]+(?:\\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|nan|inf))'?[,)}]",
+        ),
+    ],
+)
+
+upload()
+trainer.train(wait=wait, logs=wait)
