@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import cast
 
 import msgspec
@@ -17,7 +16,7 @@ _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 def as_json(action: Action) -> dict[str, Json]:
     """Returns an action as plain data; `do` tells its kind."""
-    fields = cast("dict[str, Json]", msgspec.to_builtins(asdict(action)))
+    fields = cast("dict[str, Json]", msgspec.json.decode(msgspec.json.encode(action)))
     return {"do": _NAMES[type(action)], **fields}
 
 

@@ -28,21 +28,14 @@ from smtrain.plugin import (
     launch_script,
 )
 from smtrain_trainingjob import (
-    doctor,
-    estimator_v2,
-    estimator_v3,
-    fetch,
     inputs,
     job_rules,
-    logs,
     machine,
     metrics,
     program_rules,
-    rehearse,
     request,
+    request_keys,
     request_rules,
-    status,
-    stop,
 )
 from smtrain_trainingjob.contents import Contents, contents
 from smtrain_trainingjob.options import TrainingJobOptions
@@ -61,7 +54,6 @@ PROBE = Probe(
     },
 )
 _NO_PROGRAM = Program(steps=())
-_ESTIMATORS = {"v2": estimator_v2.render, "v3": estimator_v3.render}
 
 
 class TrainingJobBackend:
@@ -74,7 +66,10 @@ class TrainingJobBackend:
         blamed = {problem.key for problem in found if problem.is_error}
         named = _named(job, _request(job, _NO_PROGRAM, options, Contents(sets=(), problems=())))
         view = RequestView(
-            request=named, key_of=request.key_of, machines=_machines(job, options), uploads_checkpoints=True
+            request=named,
+            key_of=request_keys.keys_of(named, options),
+            machines=_machines(job, options),
+            uploads_checkpoints=True,
         )
         for problem in _refusals(view):
             if problem.key not in blamed:
@@ -89,9 +84,10 @@ class TrainingJobBackend:
             return
         found = contents(job, program, options)
         yield from found.problems
+        named = _named(job, _request(job, program, options, found))
         view = RequestView(
-            request=_named(job, _request(job, program, options, found)),
-            key_of=request.key_of,
+            request=named,
+            key_of=request_keys.keys_of(named, options),
             machines=_machines(job, options),
             uploads_checkpoints=options.checkpoints.upload and any(each.checkpoint_glob for each in program.outputs),
             calls_out=inputs.calls_out(job, program, options),
@@ -102,7 +98,7 @@ class TrainingJobBackend:
         """Returns the bundle: request.json, estimator.py, and the files of every channel."""
         found = contents(job, program, options)
         asked = _request(job, program, options, found)
-        estimator = _ESTIMATORS[options.sdk](asked, region=options.region)
+        estimator = _estimator(asked, options)
         store = _store(job, options)
         return Bundle(
             name=job.run.name,
@@ -133,26 +129,38 @@ class TrainingJobBackend:
 
     def status(self, run_dir: Path, receipt: Receipt) -> Receipt:
         """Returns the receipt as it is now."""
+        from smtrain_trainingjob import status
+
         return status.status(run_dir, receipt)
 
     def logs(self, run_dir: Path, receipt: Receipt, *, follow: bool) -> Iterator[LogLine]:
         """Yields the lines of all hosts, as CloudWatch got them; with `follow`, until the job ends."""
+        from smtrain_trainingjob import logs
+
         return logs.lines(run_dir, receipt, follow=follow)
 
     def stop(self, run_dir: Path, receipt: Receipt) -> Receipt:
         """Ends the job, giving it time to save."""
+        from smtrain_trainingjob import stop
+
         return stop.stop(run_dir, receipt)
 
     def fetch(self, run_dir: Path, receipt: Receipt, *, parts: tuple[str, ...], observer: Observer) -> tuple[Path, ...]:
         """Brings results from S3 into the run's folder."""
+        from smtrain_trainingjob import fetch
+
         return fetch.fetch(run_dir, receipt, parts=parts, observer=observer)
 
     def diagnose(self, job: Job, bundle: Bundle, options: TrainingJobOptions) -> Iterator[Finding]:
         """Yields what it finds in the account, the region and the bucket; changes nothing."""
+        from smtrain_trainingjob import doctor
+
         return doctor.diagnose(job, bundle, options)
 
     def rehearse(self, run_dir: Path, rehearsal: Rehearsal, *, env: Mapping[str, str], observer: Observer) -> Receipt:
         """Executes the bundle on this machine as SageMaker would."""
+        from smtrain_trainingjob import rehearse
+
         return rehearse.rehearse(run_dir, rehearsal, env=env, observer=observer)
 
 
@@ -171,6 +179,16 @@ def _request(job: Job, program: Program, options: TrainingJobOptions, found: Con
             metrics=metrics.definitions(program, options),
         ),
     )
+
+
+def _estimator(asked: Mapping[str, Json], options: TrainingJobOptions) -> str:
+    if options.sdk == "v2":
+        from smtrain_trainingjob import estimator_v2
+
+        return estimator_v2.render(asked, region=options.region)
+    from smtrain_trainingjob import estimator_v3
+
+    return estimator_v3.render(asked, region=options.region)
 
 
 def _named(job: Job, asked: Mapping[str, Json]) -> dict[str, Json]:
