@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from smtrain import actions
-from smtrain.spec import RUN_ID, Action, Bundle, BundleFile, Json
+from smtrain.spec import RUN_ID, Action, Bundle, BundleFile, Json, Upload
 
 
 def named(bundle: Bundle, run_id: str) -> Bundle:
-    """Returns the bundle with the run's id in the place of `RUN_ID`, in its files, its actions and its facts."""
+    """Returns the bundle with the run's id in the place of `RUN_ID`, in its files, its actions and its facts.
+
+    A file that is uploaded stays as it is: it lies in S3 under a digest of its content, for other runs as well.
+    """
+    sent = {path for action in bundle.actions if isinstance(action, Upload) for path, _ in action.files}
     return replace(
         bundle,
-        files=tuple(_file(file, run_id) for file in bundle.files),
+        files=tuple(file if file.path in sent else _file(file, run_id) for file in bundle.files),
         actions=tuple(_action(action, run_id) for action in bundle.actions),
         facts=tuple((title, text.replace(RUN_ID, run_id)) for title, text in bundle.facts),
     )

@@ -14,12 +14,13 @@ PLUGIN = """
 from dataclasses import dataclass
 from pathlib import Path
 from smtrain.plugin import (
-    Demands, Output, OutputKind, Program, Progress, Scope, Step, TrainerSpec, hookimpl
+    Demands, Input, Output, OutputKind, Program, Progress, Scope, Staging, Step, TrainerSpec, hookimpl
 )
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     script: str = "echo hello"
+    reads: str = ""
 
 class Plain:
     def demands(self, run, options):
@@ -31,6 +32,9 @@ class Plain:
     def lower(self, job, options):
         return Program(
             steps=(Step(name="train", argv=("bash", "-c", options.script), scope=Scope.EVERY_NODE),),
+            inputs=(
+                (Input(name="model", uri=options.reads, staging=Staging.COPY, path="model"),) if options.reads else ()
+            ),
             outputs=(
                 Output(
                     name="adapter",

@@ -28,6 +28,7 @@ from smtrain.plugin import (
     launch_script,
 )
 from smtrain_trainingjob import (
+    facts,
     inputs,
     job_rules,
     machine,
@@ -64,6 +65,8 @@ class TrainingJobBackend:
         found = tuple(job_rules.problems(job, options))
         yield from found
         blamed = {problem.key for problem in found if problem.is_error}
+        if machine.image(job, options)[2]:
+            blamed.add("backend.image")  # that there is none has been told, with the reason
         named = _named(job, _request(job, _NO_PROGRAM, options, Contents(sets=(), problems=())))
         view = RequestView(
             request=named,
@@ -124,7 +127,7 @@ class TrainingJobBackend:
             ),
             progress=program.progress,
             cost=machine.cost(job, options),
-            facts=tuple(_facts(job, options, asked)),
+            facts=tuple(facts.facts(job, program, options, found)),
         )
 
     def status(self, run_dir: Path, receipt: Receipt) -> Receipt:
@@ -221,18 +224,6 @@ def _expectations(program: Program, options: TrainingJobOptions) -> Iterator[Exp
     uris += [channel.uri for channel in options.channels.values()]
     if uris:
         yield Expect(uris=tuple(dict.fromkeys(uris)), region=options.region)
-
-
-def _facts(job: Job, options: TrainingJobOptions, asked: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
-    hosts = ", ".join(f"{count} × {name}" for name, count in machine.types(job, options))
-    spot = ", spot" if options.spot else ""
-    yield "hosts", f"{hosts} in {options.region}{spot}, at most {options.max_run_s / 3600:g} h"
-    uri, _, _ = machine.image(job, options)
-    yield "image", uri
-    yield "results", f"{job_rules.output(job)}/{RUN_ID}/"
-    channels = asked["InputDataConfig"]
-    names = [str(channel["ChannelName"]) for channel in channels if isinstance(channel, dict)]  # type: ignore[union-attr]
-    yield "channels", ", ".join(names)
 
 
 def _json(document: Mapping[str, Json]) -> bytes:

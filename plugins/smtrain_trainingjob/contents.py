@@ -19,7 +19,7 @@ from smtrain.plugin import (
     instances,
     source_files,
 )
-from smtrain_trainingjob import inputs, launch
+from smtrain_trainingjob import inputs, launch, machine
 from smtrain_trainingjob.content import ContentSet
 from smtrain_trainingjob.options import TrainingJobOptions
 
@@ -46,13 +46,13 @@ def contents(job: Job, program: Program, options: TrainingJobOptions) -> Content
     bundled = tuple(item for item in program.inputs if item.staging is Staging.BUNDLED)
     by_channel = {item.name: item.name for item in bundled}
     by_channel |= {name: name for name in inputs.in_channels(program, options)}
-    machine = instances.find(job.run.compute.instance_type or "")
+    machines = [instances.find(name) for name, _ in machine.types(job, options)]
     script = launch.launch_sh(
         job,
         program,
         options,
         channels=by_channel,
-        efa=machine is not None and machine.efa_interfaces > 0,
+        efa=bool(machines) and all(known is not None and known.efa_interfaces > 0 for known in machines),
         source=bool(source),
         wheels=bool(wheels),
     )
@@ -116,7 +116,11 @@ def _wheels(options: TrainingJobOptions) -> tuple[tuple[BundleFile, ...], tuple[
     if options.install.wheels is None:
         return (), ()
     folder = Path(options.install.wheels).expanduser()
-    found = sorted(folder.glob("*.whl")) if folder.is_dir() else []
+    if not folder.is_dir():
+        what = f"There is no folder `{options.install.wheels}`."
+        fix = "Relative paths start at the current folder."
+        return (), (Problem(key="backend.install.wheels", what=what, fix=fix),)
+    found = sorted(folder.glob("*.whl"))
     if not found:
         what = f"There are no wheels in `{options.install.wheels}`."
         fix = f"Make them: pip download --dest {options.install.wheels} PACKAGE…"

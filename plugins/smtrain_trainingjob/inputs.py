@@ -7,7 +7,9 @@ from pathlib import PurePosixPath
 
 from smtrain.plugin import Input, Job, Problem, Program, Staging
 from smtrain.plugin import suggest as suggestions
+from smtrain_trainingjob import bucket_names
 from smtrain_trainingjob.options import Channel, TrainingJobOptions
+from smtrain_trainingjob.request_keys import INPUTS
 
 OURS = ("program", "agent", "source", "wheels")
 """Channels of smtrain's own."""
@@ -39,6 +41,8 @@ def problems(program: Program, options: TrainingJobOptions) -> Iterator[Problem]
     for item in program.inputs:
         if item.staging is Staging.IN_PLACE and not item.uri.startswith(TARGET):
             yield _here_alone(item)
+        elif item.staging is Staging.COPY and (fault := bucket_names.fault(item.uri)):
+            yield Problem(key=_key(item), what=fault, fix=bucket_names.RULE)
     taken = {*OURS, *(item.name for item in program.inputs if item.staging is not Staging.IN_PLACE)}
     for section, given in (("channels", options.channels), ("file_systems", options.file_systems)):
         for name in sorted(set(given) & taken):
@@ -68,10 +72,14 @@ def _way(item: Input, options: TrainingJobOptions) -> str:
 
 
 def _here_alone(item: Input) -> Problem:
-    key = {"model": "model.path", "adapter": "model.adapter"}.get(item.name, "backend.inputs")
+    key = _key(item)
     what = f"Input `{item.name}` is the folder `{item.uri}` of this machine, which the hosts do not have."
     fix = (
         f"Put it into S3 (s5cmd cp '{item.uri.rstrip('/')}/*' s3://BUCKET/PREFIX/) and name that: {key}=s3://BUCKET/PREFIX\n"
         "Or, if the hosts have it, on a file system for instance: target:/absolute/path"
     )
     return Problem(key=key, what=what, fix=fix)
+
+
+def _key(item: Input) -> str:
+    return INPUTS.get(item.name, "data.path" if item.name.startswith("data") else "backend.inputs")

@@ -34,8 +34,8 @@ refuse() {{  # EXIT_CODE MESSAGE
   exit "$1"
 }}
 SMTRAIN_PYTHON={python}
-command -v -- "$SMTRAIN_PYTHON" >/dev/null ||
-  refuse 69 "the image has no interpreter $SMTRAIN_PYTHON: set backend.python, or take another image\""""
+"$SMTRAIN_PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+  refuse 69 "the image has no Python 3.10 or newer as $SMTRAIN_PYTHON: set backend.python, or take another image\""""
 
 _HOSTS = """\
 # resourceconfig.json names the hosts. They are numbered: algo-10 comes after algo-9.

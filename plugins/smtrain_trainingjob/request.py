@@ -1,4 +1,4 @@
-"""The CreateTrainingJob request, member by member, and the configuration key behind each member.
+"""The CreateTrainingJob request, member by member; `request_keys` knows the configuration key behind each.
 
 Source: docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html
 """
@@ -6,7 +6,7 @@ Source: docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from smtrain.plugin import RUN_ID, Job, Json, MetricPattern
 from smtrain_trainingjob.launch import CHANNELS
@@ -96,15 +96,6 @@ def output_uri(options: TrainingJobOptions, output: str) -> str:
     return options.checkpoints.local_path if options.checkpoints.uri else ""
 
 
-def key_of(path: tuple[str | int, ...]) -> str:
-    """Returns the configuration key that a path in the request comes from; "" when none does."""
-    for length in range(len(path), 0, -1):
-        key = _KEYS.get(tuple("*" if isinstance(part, int) else part for part in path[:length]))
-        if key is not None:
-            return ".".join((key, *map(str, path[length:]))) if key in _MAPPINGS else key
-    return ""
-
-
 def _algorithm(options: TrainingJobOptions, content: Content) -> dict[str, Json]:
     return {
         "TrainingImage": content.image,
@@ -118,9 +109,13 @@ def _channels(options: TrainingJobOptions, content: Content) -> list[Json]:
     # Where one channel names instance groups, all must; the SDK does the same for its own.
     some = any(channel.instance_groups for channel in options.channels.values())
     groups = tuple(options.instance_groups) if some else ()
-    ours = {name: Channel(uri=uri, instance_groups=groups) for name, uri in content.channels.items()}
+    ours = {name: Channel(uri=uri) for name, uri in content.channels.items()}
+    channels = ours | dict(content.inputs) | dict(options.channels)
     return [
-        *(_channel(name, channel) for name, channel in (ours | dict(content.inputs) | dict(options.channels)).items()),
+        *(
+            _channel(name, replace(channel, instance_groups=channel.instance_groups or groups))
+            for name, channel in channels.items()
+        ),
         *(_file_system(name, system) for name, system in options.file_systems.items()),
     ]
 
@@ -215,45 +210,3 @@ def _without_silence(value: Json) -> Json:
             return [_without_silence(item) for item in value]
         case _:
             return value
-
-
-_MAPPINGS = frozenset({"backend.environment", "backend.hyperparameters", "backend.tags"})
-_S3 = ("InputDataConfig", "*", "DataSource", "S3DataSource")
-_KEYS: Mapping[tuple[str, ...], str] = {
-    ("TrainingJobName",): "name",
-    ("RoleArn",): "backend.role",
-    ("AlgorithmSpecification", "TrainingImage"): "backend.image",
-    ("AlgorithmSpecification", "MetricDefinitions"): "backend.metrics",
-    ("InputDataConfig",): "backend.channels",
-    (*_S3, "S3Uri"): "backend.channels",
-    ("InputDataConfig", "*", "DataSource", "FileSystemDataSource"): "backend.file_systems",
-    ("OutputDataConfig", "S3OutputPath"): "storage.output",
-    ("OutputDataConfig", "KmsKeyId"): "backend.kms.output",
-    ("ResourceConfig", "InstanceType"): "compute.instance_type",
-    ("ResourceConfig", "InstanceCount"): "compute.nodes",
-    ("ResourceConfig", "InstanceGroups"): "backend.instance_groups",
-    ("ResourceConfig", "VolumeSizeInGB"): "backend.volume_gib",
-    ("ResourceConfig", "VolumeKmsKeyId"): "backend.kms.volume",
-    ("ResourceConfig", "KeepAlivePeriodInSeconds"): "backend.keep_alive_s",
-    ("StoppingCondition", "MaxRuntimeInSeconds"): "backend.max_run_s",
-    ("StoppingCondition", "MaxWaitTimeInSeconds"): "backend.max_wait_s",
-    ("Environment",): "backend.environment",
-    ("HyperParameters",): "backend.hyperparameters",
-    ("EnableManagedSpotTraining",): "backend.spot",
-    ("EnableNetworkIsolation",): "backend.network_isolation",
-    ("EnableInterContainerTrafficEncryption",): "backend.encrypt_traffic",
-    ("VpcConfig", "Subnets"): "backend.subnets",
-    ("VpcConfig", "SecurityGroupIds"): "backend.security_groups",
-    ("VpcConfig",): "backend.subnets",
-    ("CheckpointConfig", "LocalPath"): "backend.checkpoints.local_path",
-    ("CheckpointConfig",): "backend.checkpoints.uri",
-    ("RetryStrategy",): "backend.retries",
-    ("RemoteDebugConfig",): "backend.remote_debug",
-    ("ProfilerConfig",): "backend.profiler",
-    ("ExperimentConfig", "ExperimentName"): "backend.experiment.experiment",
-    ("ExperimentConfig", "TrialName"): "backend.experiment.trial",
-    ("ExperimentConfig", "TrialComponentDisplayName"): "backend.experiment.display_name",
-    ("ExperimentConfig", "RunName"): "backend.experiment.run",
-    ("ExperimentConfig",): "backend.experiment",
-    ("Tags",): "backend.tags",
-}

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from smtrain.plugin import Problem
+from smtrain_trainingjob import bucket_names
 from smtrain_trainingjob.request_view import Path, RequestView, repeated, shown
 
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
-_ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}", re.ASCII)
 _URI = re.compile(r"s3://(?P<bucket>[^/]+)/?(?P<key>.*)", re.DOTALL)
 _LONGEST_KEY_BYTES = 1024
 _MANIFESTS = ("ManifestFile", "AugmentedManifestFile")
@@ -89,16 +88,18 @@ def addresses(view: RequestView) -> Iterator[Problem]:
         if found is None or found["bucket"].startswith("arn:"):
             continue
         bucket, key = found["bucket"], found["key"]
-        if not _BUCKET.fullmatch(bucket) or ".." in bucket or _ADDRESS.fullmatch(bucket):
-            fix = "A bucket's name has 3 to 63 lower-case letters, digits, `-` and `.`, letters or digits at both ends."
-            yield view.error(path, f"{shown(bucket)} cannot be the name of a bucket.", fix)
+        if not bucket_names.is_bucket(bucket):
+            yield view.error(path, f"{shown(bucket)} cannot be the name of a bucket.", bucket_names.RULE)
         elif len(key.encode(errors="replace")) > _LONGEST_KEY_BYTES or not key.isprintable():
             what = "the part behind the bucket is longer than 1024 bytes, or has characters that do not print."
             yield view.error(path, what, "Rename it.")
 
 
 def prefixes(view: RequestView) -> Iterator[Problem]:
-    """Without a prefix SageMaker copies the whole bucket; a manifest is one object: API_S3DataSource."""
+    """Without a prefix SageMaker copies the whole bucket; a manifest is one object: API_S3DataSource.
+
+    A prefix is compared letter by letter: a `*` in it stands for itself.
+    """
     for channel in view.items("InputDataConfig"):
         source: Path = (*channel, "DataSource", "S3DataSource")
         found = _URI.fullmatch(view.text(*source, "S3Uri"))
@@ -108,6 +109,9 @@ def prefixes(view: RequestView) -> Iterator[Problem]:
         if kind in _MANIFESTS and (not found["key"] or found["key"].endswith("/")):
             what = f"the channel {shown(_name(view, channel))} is a {kind}, but its address is no object's."
             yield view.error((*source, "S3Uri"), what, "Name the manifest itself.")
+        elif kind == "S3Prefix" and found["key"].endswith("*"):
+            what = f"the channel {shown(_name(view, channel))} ends with `*`, which SageMaker takes as it stands."
+            yield view.error((*source, "S3Uri"), what, "Leave the * out: a prefix brings all that begins with it.")
         elif not found["key"]:
             what = f"the channel {shown(_name(view, channel))} is all of the bucket {shown(found['bucket'])}."
             yield view.doubt((*source, "S3Uri"), what, "Name a prefix in it.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import cast
 
 from smtrain import aws
@@ -11,6 +12,7 @@ from smtrain.spec import Expect, Json
 from smtrain.suggest import did_you_mean
 
 _SHOWN = 200
+_PROFILE = "AWS_PROFILE=NAME."
 
 
 def look(action: Expect) -> None:
@@ -20,9 +22,22 @@ def look(action: Expect) -> None:
       SmtrainError: with each URI at which there is nothing, and what is near it; or S3 refused to say.
     """
     client = aws.Client("s3", action.region)
-    problems = [problem for uri in action.uris for problem in _missing(client, uri)]
+    problems = [problem for uri in action.uris for problem in _looked_at(client, uri)]
     if problems:
         raise SmtrainError(problems)
+
+
+def _looked_at(client: aws.Client, uri: str) -> Iterator[Problem]:
+    try:
+        yield from _missing(client, uri)
+    except aws.RefusedError as error:
+        # S3 names neither the bucket nor the key that it means.
+        what = f"{uri}: {error.problems[0].what}"
+        fix = {
+            "NoSuchBucket": "See what buckets there are: aws s3 ls",
+            "AccessDenied": f"Allow s3:ListBucket on it to whoever runs smtrain, or choose another profile: {_PROFILE}",
+        }.get(error.error_code, error.problems[0].fix)
+        yield replace(error.problems[0], what=what, fix=fix)
 
 
 def _missing(client: aws.Client, uri: str) -> Iterator[Problem]:

@@ -161,7 +161,7 @@ class _Walk:
     def is_secret(self, path: str, why: str) -> None:
         """Says that a file must not travel."""
         what = f"`{path}` looks like a secret: it {why}."
-        fix = "Name it in .gitignore, or move it elsewhere; `secrets.NAME=env:NAME` hands a secret to the job."
+        fix = "Name it in .gitignore, or move it elsewhere; `secrets.NAME=secretsmanager:ID` hands a secret to the job."
         self.problems.append(_problem(what, fix))
 
     def _wrong(self, path: Path, what: str, fix: str) -> None:

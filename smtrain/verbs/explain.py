@@ -11,6 +11,7 @@ from smtrain import schema, sections
 from smtrain.command_line import CommandLine
 from smtrain.console import Console
 from smtrain.errors import ExitCode, SmtrainError, fail
+from smtrain.hookspecs import BackendSpec, TrainerSpec
 from smtrain.passes.compose import Composed, compose
 from smtrain.registry import Registry
 from smtrain.schema_problems import TYPE_NAMES
@@ -43,7 +44,10 @@ def explain(line: CommandLine, console: Console) -> ExitCode:
     if errors:
         raise SmtrainError(errors)
     root = _schema(composed, registry)
-    explanation = _explanation(line.operands[0], composed, root)
+    key = line.operands[0]
+    if _property(key, root) is None and not _value(key, composed.tree)[1]:
+        raise fail(what=f"There is no key `{key}`.", fix=_hint(key, root, registry), key=key)
+    explanation = _explanation(key, composed, root)
     console.rows(_rows(explanation))
     console.result(_as_json(explanation))
     return ExitCode.DONE
@@ -63,12 +67,8 @@ def _schema(composed: Composed, registry: Registry) -> Mapping[str, Json]:
 
 
 def _explanation(key: str, composed: Composed, root: Mapping[str, Json]) -> Explanation:
-    found = _property(key, root)
+    described = _property(key, root) or {}
     value, is_set = _value(key, composed.tree)
-    if found is None and not is_set:
-        known = sorted(_keys(root, "", depth=3))
-        raise fail(what=f"There is no key `{key}`.", fix=_hint(key, known), key=key)
-    described = found or {}
     origin = composed.origins.of(key) if is_set else None
     return Explanation(
         key=key,
@@ -83,10 +83,29 @@ def _explanation(key: str, composed: Composed, root: Mapping[str, Json]) -> Expl
     )
 
 
-def _hint(key: str, known: list[str]) -> str:
+def _hint(key: str, root: Mapping[str, Json], registry: Registry) -> str:
+    others = list(_others_with(key, registry))
+    if others:
+        return f"Say whose it is: {' or '.join(f'smtrain explain {key} {choice}' for choice in others)}"
+    known = sorted(_keys(root, "", depth=3))
     parent = key.rpartition(".")[0]
     siblings = [name for name in known if name.rpartition(".")[0] == parent]
     return did_you_mean(key, siblings or [name for name in known if "." not in name])
+
+
+def _others_with(key: str, registry: Registry) -> Iterator[str]:
+    """Yields the choices of a backend or trainer with which there is such a key."""
+    section, _, inner = key.partition(".")
+    specs: Mapping[str, BackendSpec | TrainerSpec] = {}
+    if section in schema.PLUGIN_SECTIONS:
+        specs = registry.backends if section == "backend" else registry.trainers
+    for name, spec in sorted(specs.items()):
+        try:
+            options = schema.of_plugin(registry, spec, {})
+        except SmtrainError:
+            continue  # a broken plugin is reported where it is asked for
+        if inner and _property(inner, options) is not None:
+            yield f"{section}={name}"
 
 
 def _property(key: str, root: Mapping[str, Json]) -> Mapping[str, Json] | None:

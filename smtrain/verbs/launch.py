@@ -10,7 +10,7 @@ from pathlib import Path
 from smtrain import runs
 from smtrain.console import Console
 from smtrain.console_view import view
-from smtrain.errors import SmtrainError
+from smtrain.errors import SmtrainError, fail
 from smtrain.hookspecs import Event
 from smtrain.manifest import Manifest
 from smtrain.passes.submit import submit
@@ -30,12 +30,14 @@ class Launch:
       run_dir: its folder, with the bundle in it.
       manifest: the bundle's manifest, already proven.
       resume: whether it goes on from its newest checkpoint, as the setting `resume` says.
+      attempt: which run of its bundle it is.
       detach: come back once it has started.
     """
 
     run_dir: Path
     manifest: Manifest
     resume: str = "auto"
+    attempt: int = 1
     detach: bool = False
 
     @property
@@ -59,11 +61,21 @@ class Launched:
 
 def launch_of(compiled: Compiled, *, detach: bool = False) -> Launch:
     """Returns the launch of a compiled run."""
-    return Launch(run_dir=compiled.run_dir, manifest=compiled.manifest, resume=compiled.execution.resume, detach=detach)
+    return Launch(
+        run_dir=compiled.run_dir,
+        manifest=compiled.manifest,
+        resume=compiled.execution.resume,
+        attempt=compiled.execution.attempt,
+        detach=detach,
+    )
 
 
 def before(launch: Launch, registry: Registry, console: Console) -> Receipt | None:
-    """Returns the receipt of a run that need not be launched any more: it succeeded, or goes on at its target."""
+    """Returns the receipt of a run that need not be launched any more: it succeeded, or goes on at its target.
+
+    Raises:
+      SmtrainError: it would go on from a checkpoint though it is not to, or its state cannot be told.
+    """
     receipt = runs.read_receipt(launch.run_dir)
     if receipt is not None and receipt.state is State.RUNNING and launch.is_remote:
         receipt = registry.backend(receipt.backend).status(launch.run_dir, receipt)
@@ -71,9 +83,21 @@ def before(launch: Launch, registry: Registry, console: Console) -> Receipt | No
             console.say(f"{launch.run_dir.name} is going already.")
             return receipt
     if receipt is None or receipt.state is not State.SUCCEEDED:
+        _refuse_to_resume(launch, receipt)
         return None
-    console.say(f"{launch.run_dir.name} succeeded before; its results are kept. Ask for another run with attempt=2.")
+    console.say(
+        f"{launch.run_dir.name} succeeded before; its results are kept. "
+        f"Ask for another run with attempt={launch.attempt + 1}."
+    )
     return receipt
+
+
+def _refuse_to_resume(launch: Launch, receipt: Receipt | None) -> None:
+    # `resume` is no part of the bundle, so the next job of this run would not know.
+    if launch.resume == "never" and launch.is_remote and receipt is not None and receipt.job:
+        what = f"{launch.run_dir.name} {receipt.state.value} before, and would go on from what it saved."
+        fix = f"A run of its own starts afresh: attempt={launch.attempt + 1}. To go on, leave `resume` out."
+        raise fail(what, fix, key="resume")
 
 
 def go(launch: Launch, receipt: Receipt | None, registry: Registry, console: Console) -> Launched:

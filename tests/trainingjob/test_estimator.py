@@ -45,14 +45,14 @@ def test_every_sample_is_within_the_limits_of_the_api(name: str) -> None:
 
 
 def test_the_samples_use_every_member_that_smtrain_writes() -> None:
-    from smtrain_trainingjob import request
+    from smtrain_trainingjob import request_keys
 
     used = {
         tuple("*" if isinstance(part, int) else part for part in path)
         for sample in SAMPLES.values()
         for path in paths(sample)
     }
-    assert not {path for path in request._KEYS if path not in used}
+    assert not {path for path in request_keys.KEYS if path not in used}
 
 
 def paths(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:

@@ -32,7 +32,7 @@ from sagemaker.train import ModelTrainer
 # Of the job, its files and its log.
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 
-JOB_NAME = "smtrain-362edc9036"
+JOB_NAME = "smtrain-bc5e8d7167"
 
 # What ModelTrainer has no argument for. An entry point, for one, it sends only for code
 # of its own staging, and then its own one.
@@ -112,7 +112,7 @@ trainer = ModelTrainer(
             data_source=DataSource(
                 s3_data_source=S3DataSource(
                     s3_data_type="S3Prefix",
-                    s3_uri="s3://bucket/runs/store/270025b270cdff3448faba285ebab3ed/",
+                    s3_uri="s3://bucket/runs/store/9c1890e54d50ef00dc391fdfe6ab9bd1/",
                     s3_data_distribution_type="FullyReplicated",
                 ),
             ),
@@ -129,7 +129,7 @@ trainer = ModelTrainer(
         ),
     ],
     output_data_config=OutputDataConfig(s3_output_path="s3://bucket/runs"),
-    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-362edc9036"},
+    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-bc5e8d7167"},
     sagemaker_session=Session(boto_session=boto_session),
 )
 

@@ -33,7 +33,7 @@ from sagemaker.train import ModelTrainer
 # Of the job, its files and its log.
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 
-JOB_NAME = "smtrain-4753cc3dac"
+JOB_NAME = "smtrain-6ca13eadaa"
 
 # What ModelTrainer has no argument for. An entry point, for one, it sends only for code
 # of its own staging, and then its own one.
@@ -113,7 +113,7 @@ trainer = ModelTrainer(
             data_source=DataSource(
                 s3_data_source=S3DataSource(
                     s3_data_type="S3Prefix",
-                    s3_uri="s3://bucket/runs/store/56530310319f8a25a299e35f4c2d5376/",
+                    s3_uri="s3://bucket/runs/store/a703e611abd30f2fc2bf3b4a78ac0fcc/",
                     s3_data_distribution_type="FullyReplicated",
                 ),
             ),
@@ -140,7 +140,7 @@ trainer = ModelTrainer(
         ),
     ],
     output_data_config=OutputDataConfig(s3_output_path="s3://bucket/runs"),
-    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-4753cc3dac"},
+    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-6ca13eadaa"},
     sagemaker_session=Session(boto_session=boto_session),
 )
 trainer.with_metric_definitions(

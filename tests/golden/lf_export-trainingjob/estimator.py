@@ -32,7 +32,7 @@ from sagemaker.train import ModelTrainer
 # Of the job, its files and its log.
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 
-JOB_NAME = "smtrain-868896a308"
+JOB_NAME = "smtrain-66cb6ba535"
 
 # What ModelTrainer has no argument for. An entry point, for one, it sends only for code
 # of its own staging, and then its own one.
@@ -112,7 +112,7 @@ trainer = ModelTrainer(
             data_source=DataSource(
                 s3_data_source=S3DataSource(
                     s3_data_type="S3Prefix",
-                    s3_uri="s3://bucket/runs/store/af567d9f3d7e074027381c83ff2c3380/",
+                    s3_uri="s3://bucket/runs/store/b7a513fdaf156564192aae822b9f4557/",
                     s3_data_distribution_type="FullyReplicated",
                 ),
             ),
@@ -129,7 +129,7 @@ trainer = ModelTrainer(
         ),
     ],
     output_data_config=OutputDataConfig(s3_output_path="s3://bucket/runs"),
-    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-868896a308"},
+    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-66cb6ba535"},
     sagemaker_session=Session(boto_session=boto_session),
 )
 

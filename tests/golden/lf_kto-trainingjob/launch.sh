@@ -14,8 +14,8 @@ refuse() {  # EXIT_CODE MESSAGE
   exit "$1"
 }
 SMTRAIN_PYTHON=python3
-command -v -- "$SMTRAIN_PYTHON" >/dev/null ||
-  refuse 69 "the image has no interpreter $SMTRAIN_PYTHON: set backend.python, or take another image"
+"$SMTRAIN_PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+  refuse 69 "the image has no Python 3.10 or newer as $SMTRAIN_PYTHON: set backend.python, or take another image"
 
 # resourceconfig.json names the hosts. They are numbered: algo-10 comes after algo-9.
 read -r SMTRAIN_HOST SMTRAIN_NODE_RANK SMTRAIN_NUM_NODES SMTRAIN_MASTER_ADDR interface < <("$SMTRAIN_PYTHON" -c '

@@ -33,7 +33,7 @@ from sagemaker.train import ModelTrainer
 # Of the job, its files and its log.
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 
-JOB_NAME = "smtrain-3abe193201"
+JOB_NAME = "smtrain-c40e06ee90"
 
 # What ModelTrainer has no argument for. An entry point, for one, it sends only for code
 # of its own staging, and then its own one.
@@ -113,7 +113,7 @@ trainer = ModelTrainer(
             data_source=DataSource(
                 s3_data_source=S3DataSource(
                     s3_data_type="S3Prefix",
-                    s3_uri="s3://bucket/runs/store/8acf34cb7143a2e9855b82b651e86eeb/",
+                    s3_uri="s3://bucket/runs/store/132d9694e883bf0c6de0553be0a005f6/",
                     s3_data_distribution_type="FullyReplicated",
                 ),
             ),
@@ -140,7 +140,7 @@ trainer = ModelTrainer(
         ),
     ],
     output_data_config=OutputDataConfig(s3_output_path="s3://bucket/runs"),
-    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-3abe193201"},
+    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-c40e06ee90"},
     sagemaker_session=Session(boto_session=boto_session),
 )
 trainer.with_metric_definitions(

@@ -33,7 +33,7 @@ from sagemaker.train import ModelTrainer
 # Of the job, its files and its log.
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 
-JOB_NAME = "smtrain-0ed0070e7e"
+JOB_NAME = "smtrain-a218c44820"
 
 # What ModelTrainer has no argument for. An entry point, for one, it sends only for code
 # of its own staging, and then its own one.
@@ -113,7 +113,7 @@ trainer = ModelTrainer(
             data_source=DataSource(
                 s3_data_source=S3DataSource(
                     s3_data_type="S3Prefix",
-                    s3_uri="s3://bucket/runs/store/194c5e310583164014cd483d4fe75187/",
+                    s3_uri="s3://bucket/runs/store/7979e6385da2cc1e8b8d40a84ee9a4da/",
                     s3_data_distribution_type="FullyReplicated",
                 ),
             ),
@@ -140,7 +140,7 @@ trainer = ModelTrainer(
         ),
     ],
     output_data_config=OutputDataConfig(s3_output_path="s3://bucket/runs"),
-    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-0ed0070e7e"},
+    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-a218c44820"},
     sagemaker_session=Session(boto_session=boto_session),
 )
 trainer.with_metric_definitions(

@@ -33,7 +33,7 @@ from sagemaker.train import ModelTrainer
 # Of the job, its files and its log.
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 
-JOB_NAME = "smtrain-569a9a1e87"
+JOB_NAME = "smtrain-390b2c9def"
 
 # What ModelTrainer has no argument for. An entry point, for one, it sends only for code
 # of its own staging, and then its own one.
@@ -113,7 +113,7 @@ trainer = ModelTrainer(
             data_source=DataSource(
                 s3_data_source=S3DataSource(
                     s3_data_type="S3Prefix",
-                    s3_uri="s3://bucket/runs/store/af2bfa6d8dfce1934bb189fef1adec1b/",
+                    s3_uri="s3://bucket/runs/store/8cec8d15b0f48c6ada3241a5235b34fa/",
                     s3_data_distribution_type="FullyReplicated",
                 ),
             ),
@@ -140,7 +140,7 @@ trainer = ModelTrainer(
         ),
     ],
     output_data_config=OutputDataConfig(s3_output_path="s3://bucket/runs"),
-    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-569a9a1e87"},
+    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-390b2c9def"},
     sagemaker_session=Session(boto_session=boto_session),
 )
 trainer.with_metric_definitions(

@@ -35,7 +35,7 @@ from sagemaker.train import ModelTrainer
 # Of the job, its files and its log.
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 
-JOB_NAME = "named-4470f2fe2f"
+JOB_NAME = "named-2d62a3698c"
 
 # What ModelTrainer has no argument for. An entry point, for one, it sends only for code
 # of its own staging, and then its own one.
@@ -121,7 +121,7 @@ trainer = ModelTrainer(
             data_source=DataSource(
                 s3_data_source=S3DataSource(
                     s3_data_type="S3Prefix",
-                    s3_uri="s3://bucket/runs/store/2297432f0148e53930e9deb6492019ba/",
+                    s3_uri="s3://bucket/runs/store/4cbd00000bcf30ad840d7fb077085f7d/",
                     s3_data_distribution_type="FullyReplicated",
                 ),
             ),
@@ -151,7 +151,7 @@ trainer = ModelTrainer(
     hyperparameters={"note": "as shown"},
     environment={
         "GREETING": "it is $HOME",
-        "SMTRAIN_OUTPUT_URI": "s3://bucket/runs/named-4470f2fe2f",
+        "SMTRAIN_OUTPUT_URI": "s3://bucket/runs/named-2d62a3698c",
     },
     tags=[Tag(key="cost-center", value="12"), Tag(key="team", value="search")],
     sagemaker_session=Session(boto_session=boto_session),

@@ -35,7 +35,7 @@ from sagemaker.train import ModelTrainer
 # Of the job, its files and its log.
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 
-JOB_NAME = "smtrain-ed46d5f915"
+JOB_NAME = "smtrain-5f619541bc"
 
 # What ModelTrainer has no argument for. An entry point, for one, it sends only for code
 # of its own staging, and then its own one.
@@ -119,7 +119,7 @@ trainer = ModelTrainer(
             data_source=DataSource(
                 s3_data_source=S3DataSource(
                     s3_data_type="S3Prefix",
-                    s3_uri="s3://bucket/runs/store/9b04f8ede614e65aca24a70551ac0187/",
+                    s3_uri="s3://bucket/runs/store/d8114b86ec3fe2cd8bd12db0faa72f0a/",
                     s3_data_distribution_type="FullyReplicated",
                 ),
             ),
@@ -168,7 +168,7 @@ trainer = ModelTrainer(
         ),
     ],
     output_data_config=OutputDataConfig(s3_output_path="s3://bucket/runs"),
-    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-ed46d5f915"},
+    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-5f619541bc"},
     sagemaker_session=Session(boto_session=boto_session),
 )
 trainer.with_metric_definitions(

@@ -34,7 +34,7 @@ from sagemaker.train import ModelTrainer
 # Of the job, its files and its log.
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 
-JOB_NAME = "smtrain-5beaeb5702"
+JOB_NAME = "smtrain-0912f1d51a"
 
 # What ModelTrainer has no argument for. An entry point, for one, it sends only for code
 # of its own staging, and then its own one.
@@ -124,7 +124,7 @@ trainer = ModelTrainer(
             data_source=DataSource(
                 s3_data_source=S3DataSource(
                     s3_data_type="S3Prefix",
-                    s3_uri="s3://bucket/runs/store/be2f63e154c32fba562acafc104c512a/",
+                    s3_uri="s3://bucket/runs/store/fbfa971aa7fb32d9d0ab515ebd118126/",
                     s3_data_distribution_type="FullyReplicated",
                 ),
             ),
@@ -151,7 +151,7 @@ trainer = ModelTrainer(
         ),
     ],
     output_data_config=OutputDataConfig(s3_output_path="s3://bucket/runs"),
-    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-5beaeb5702"},
+    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-0912f1d51a"},
     sagemaker_session=Session(boto_session=boto_session),
 )
 trainer.with_metric_definitions(

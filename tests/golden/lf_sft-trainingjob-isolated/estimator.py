@@ -35,7 +35,7 @@ from sagemaker.train import ModelTrainer
 # Of the job, its files and its log.
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 
-JOB_NAME = "smtrain-dcba34eb70"
+JOB_NAME = "smtrain-2f3547abff"
 
 # What ModelTrainer has no argument for. An entry point, for one, it sends only for code
 # of its own staging, and then its own one.
@@ -121,7 +121,7 @@ trainer = ModelTrainer(
             data_source=DataSource(
                 s3_data_source=S3DataSource(
                     s3_data_type="S3Prefix",
-                    s3_uri="s3://bucket/runs/store/114ced06788f9b2263ac8d9467e698ff/",
+                    s3_uri="s3://bucket/runs/store/86a452ac3a578b230df47d8f6e87ced2/",
                     s3_data_distribution_type="FullyReplicated",
                 ),
             ),

@@ -23,7 +23,7 @@ from sagemaker.inputs import TrainingInput
 # Of the job, its files and its log.
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 
-JOB_NAME = "smtrain-2fee59abf0"
+JOB_NAME = "smtrain-f16ca61b21"
 
 
 def upload():
@@ -130,7 +130,7 @@ estimator = Estimator(
             "Regex": "'num_input_tokens_seen': (?:np\\.float\\d+\\()?'?([-+]?(?:[0-9]+(?:\\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|nan|inf))'?[,)}]",
         },
     ],
-    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-2fee59abf0"},
+    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-f16ca61b21"},
     hyperparameters={
         "sagemaker_program": '"launch.sh"',
         "sagemaker_submit_directory": '"/opt/ml/input/data/program"',
@@ -143,7 +143,7 @@ upload()
 estimator.fit(
     inputs={
         "program": TrainingInput(
-            s3_data="s3://bucket/runs/store/9022bb287d5a361bdae02b6910ef9678/",
+            s3_data="s3://bucket/runs/store/cfd7aee1acd5aaa20a3755e7dcafd125/",
             s3_data_type="S3Prefix",
             distribution="FullyReplicated",
         ),

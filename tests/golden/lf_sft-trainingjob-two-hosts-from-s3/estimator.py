@@ -34,7 +34,7 @@ from sagemaker.train import ModelTrainer
 # Of the job, its files and its log.
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 
-JOB_NAME = "smtrain-7a0bfb9528"
+JOB_NAME = "smtrain-286fee2927"
 
 # What ModelTrainer has no argument for. An entry point, for one, it sends only for code
 # of its own staging, and then its own one.
@@ -118,7 +118,7 @@ trainer = ModelTrainer(
             data_source=DataSource(
                 s3_data_source=S3DataSource(
                     s3_data_type="S3Prefix",
-                    s3_uri="s3://bucket/runs/store/b8b3e4b0978df28888bd2aca66820a6c/",
+                    s3_uri="s3://bucket/runs/store/92f1c10aba4d9774ce9f316224da9c8b/",
                     s3_data_distribution_type="FullyReplicated",
                 ),
             ),
@@ -135,7 +135,7 @@ trainer = ModelTrainer(
         ),
     ],
     output_data_config=OutputDataConfig(s3_output_path="s3://bucket/runs"),
-    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-7a0bfb9528"},
+    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-286fee2927"},
     sagemaker_session=Session(boto_session=boto_session),
 )
 trainer.with_metric_definitions(

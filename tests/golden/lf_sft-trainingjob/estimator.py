@@ -33,7 +33,7 @@ from sagemaker.train import ModelTrainer
 # Of the job, its files and its log.
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 
-JOB_NAME = "smtrain-c4d2020e5a"
+JOB_NAME = "smtrain-e8650199b9"
 
 # What ModelTrainer has no argument for. An entry point, for one, it sends only for code
 # of its own staging, and then its own one.
@@ -113,7 +113,7 @@ trainer = ModelTrainer(
             data_source=DataSource(
                 s3_data_source=S3DataSource(
                     s3_data_type="S3Prefix",
-                    s3_uri="s3://bucket/runs/store/60675929e369c66ed3e91838642ba5cd/",
+                    s3_uri="s3://bucket/runs/store/e6027b6016fe88c5edf789e8b88003c2/",
                     s3_data_distribution_type="FullyReplicated",
                 ),
             ),
@@ -140,7 +140,7 @@ trainer = ModelTrainer(
         ),
     ],
     output_data_config=OutputDataConfig(s3_output_path="s3://bucket/runs"),
-    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-c4d2020e5a"},
+    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-e8650199b9"},
     sagemaker_session=Session(boto_session=boto_session),
 )
 trainer.with_metric_definitions(
