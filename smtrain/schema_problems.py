@@ -25,6 +25,10 @@ TYPE_NAMES = {
 }
 
 
+UNKNOWN = "Unknown key."
+"""What is said of a key that a section does not have."""
+
+
 def problems(value: Json, schema: Mapping[str, Json], *, prefix: str) -> Iterator[Problem]:
     """Yields every objection to a value, each at its own key.
 
@@ -53,7 +57,7 @@ def _explain(error: ValidationError, prefix: str) -> Iterator[Problem]:
     key = ".".join([*([prefix] if prefix else []), *map(str, error.absolute_path)])
     if key.startswith("secrets."):
         # Not shown: whoever mistakes a reference for the value has typed the secret itself.
-        fix = "Write env:NAME, where NAME is the variable that holds the secret on the target."
+        fix = "Write env:NAME (a variable of the target), secretsmanager:ID, or ssm:/NAME."
         yield Problem(key=key, what="This is no reference to a secret.", fix=fix)
         return
     if error.instance == "???":
@@ -94,7 +98,7 @@ def _unknown(error: ValidationError, key: str) -> Iterator[Problem]:
     known = schema.get("properties", {})
     for name in sorted(set(cast("dict[str, Json]", error.instance)) - set(known)):
         full = f"{key}.{name}" if key else str(name)
-        yield Problem(key=full, what="Unknown key.", fix=did_you_mean(str(name), known))
+        yield Problem(key=full, what=UNKNOWN, fix=did_you_mean(str(name), known))
 
 
 def _none_fits(error: ValidationError, key: str) -> Problem:

@@ -210,12 +210,15 @@ def _check_binds_every_variable(words: Sequence[str], config_dir: str | Path | N
     backend = registry.backend(job.run.backend.name)
     bundle = backend.lower(job, probe, job.run.backend.options)
     text = "\n".join(_text(file) for file in bundle.files)
-    unbound = [
-        variable.value for variable in RuntimeVar if not re.search(rf"\b{variable_name(variable)}\b\"?\s*[:=]", text)
-    ]
+    unbound = [variable.value for variable in RuntimeVar if not _binds(text, variable_name(variable))]
     if unbound:
         message = f"backend {job.run.backend.name} leaves runtime variables unbound: {', '.join(unbound)}"
         raise AssertionError(message)
+
+
+def _binds(text: str, name: str) -> bool:
+    """Whether a text assigns the variable, says it as a key, or reads it with bash's `read`."""
+    return bool(re.search(rf"\b{name}\b\"?\s*[:=]|^\s*read\b[^\n<]*\b{name}\b", text, re.MULTILINE))
 
 
 def _text(file: BundleFile) -> str:

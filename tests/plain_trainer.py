@@ -30,11 +30,10 @@ class Plain:
         return ()
 
     def lower(self, job, options):
+        staging = Staging.IN_PLACE if options.reads.startswith("target:") else Staging.COPY
         return Program(
             steps=(Step(name="train", argv=("bash", "-c", options.script), scope=Scope.EVERY_NODE),),
-            inputs=(
-                (Input(name="model", uri=options.reads, staging=Staging.COPY, path="model"),) if options.reads else ()
-            ),
+            inputs=(Input(name="model", uri=options.reads, staging=staging, path="model"),) if options.reads else (),
             outputs=(
                 Output(
                     name="adapter",

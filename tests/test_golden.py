@@ -117,7 +117,8 @@ CASES: Mapping[str, Sequence[str]] = {
         "trainer=lf_sft", "model=custom", "model.path=s3://bucket/models/base", "model.template=llama3", "data=alpaca",
         "data.path=rows.jsonl", *JOB, *VPC, "backend.network_isolation=true", "backend.encrypt_traffic=true",
         "++backend.checkpoints.uri=s3://bucket/checkpoints",
-        "backend.install.mode=never", "backend.model_dir=true", "++backend.kms.output=alias/key",
+        "backend.image=123456789012.dkr.ecr.us-east-1.amazonaws.com/mine:1", "backend.install.mode=never",
+        "backend.model_dir=true", "++backend.kms.output=alias/key",
     ),
     "lf_sft-trainingjob-everything-named": (
         *SFT, *JOB, "name=named", "backend.image=123456789012.dkr.ecr.us-east-1.amazonaws.com/mine:1",

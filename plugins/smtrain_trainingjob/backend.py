@@ -27,20 +27,11 @@ from smtrain.plugin import (
     instances,
     launch_script,
 )
-from smtrain_trainingjob import (
-    facts,
-    inputs,
-    job_rules,
-    machine,
-    metrics,
-    program_rules,
-    request,
-    request_keys,
-    request_rules,
-)
+from smtrain_trainingjob import facts, inputs, machine, metrics, request, request_keys
 from smtrain_trainingjob.contents import Contents, contents
 from smtrain_trainingjob.options import TrainingJobOptions
-from smtrain_trainingjob.request_view import Machine, RequestView
+from smtrain_trainingjob.rules import job_rules, program_rules, request_rules
+from smtrain_trainingjob.rules.request_view import Machine, RequestView
 
 OPERATION = "sagemaker.CreateTrainingJob"
 PROBE = Probe(
@@ -132,37 +123,37 @@ class TrainingJobBackend:
 
     def status(self, run_dir: Path, receipt: Receipt) -> Receipt:
         """Returns the receipt as it is now."""
-        from smtrain_trainingjob import status
+        from smtrain_trainingjob.following import status
 
         return status.status(run_dir, receipt)
 
     def logs(self, run_dir: Path, receipt: Receipt, *, follow: bool) -> Iterator[LogLine]:
         """Yields the lines of all hosts, as CloudWatch got them; with `follow`, until the job ends."""
-        from smtrain_trainingjob import logs
+        from smtrain_trainingjob.following import logs
 
         return logs.lines(run_dir, receipt, follow=follow)
 
     def stop(self, run_dir: Path, receipt: Receipt) -> Receipt:
         """Ends the job, giving it time to save."""
-        from smtrain_trainingjob import stop
+        from smtrain_trainingjob.following import stop
 
         return stop.stop(run_dir, receipt)
 
     def fetch(self, run_dir: Path, receipt: Receipt, *, parts: tuple[str, ...], observer: Observer) -> tuple[Path, ...]:
         """Brings results from S3 into the run's folder."""
-        from smtrain_trainingjob import fetch
+        from smtrain_trainingjob.following import fetch
 
         return fetch.fetch(run_dir, receipt, parts=parts, observer=observer)
 
     def diagnose(self, job: Job, bundle: Bundle, options: TrainingJobOptions) -> Iterator[Finding]:
         """Yields what it finds in the account, the region and the bucket; changes nothing."""
-        from smtrain_trainingjob import doctor
+        from smtrain_trainingjob.doctor import doctor
 
         return doctor.diagnose(job, bundle, options)
 
     def rehearse(self, run_dir: Path, rehearsal: Rehearsal, *, env: Mapping[str, str], observer: Observer) -> Receipt:
         """Executes the bundle on this machine as SageMaker would."""
-        from smtrain_trainingjob import rehearse
+        from smtrain_trainingjob.rehearsal import rehearse
 
         return rehearse.rehearse(run_dir, rehearsal, env=env, observer=observer)
 
@@ -186,10 +177,10 @@ def _request(job: Job, program: Program, options: TrainingJobOptions, found: Con
 
 def _estimator(asked: Mapping[str, Json], options: TrainingJobOptions) -> str:
     if options.sdk == "v2":
-        from smtrain_trainingjob import estimator_v2
+        from smtrain_trainingjob.estimator import v2 as estimator_v2
 
         return estimator_v2.render(asked, region=options.region)
-    from smtrain_trainingjob import estimator_v3
+    from smtrain_trainingjob.estimator import v3 as estimator_v3
 
     return estimator_v3.render(asked, region=options.region)
 

@@ -116,10 +116,6 @@ def _wheels(options: TrainingJobOptions) -> tuple[tuple[BundleFile, ...], tuple[
     if options.install.wheels is None:
         return (), ()
     folder = Path(options.install.wheels).expanduser()
-    if not folder.is_dir():
-        what = f"There is no folder `{options.install.wheels}`."
-        fix = "Relative paths start at the current folder."
-        return (), (Problem(key="backend.install.wheels", what=what, fix=fix),)
     found = sorted(folder.glob("*.whl"))
     if not found:
         what = f"There are no wheels in `{options.install.wheels}`."

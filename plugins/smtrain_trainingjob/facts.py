@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from smtrain.plugin import RUN_ID, Job, Program
-from smtrain_trainingjob import inputs, job_rules, machine, request
+from smtrain_trainingjob import inputs, machine, request
 from smtrain_trainingjob.contents import Contents
 from smtrain_trainingjob.options import TrainingJobOptions
+from smtrain_trainingjob.rules import job_rules
 
 
 def facts(job: Job, program: Program, options: TrainingJobOptions, found: Contents) -> Iterator[tuple[str, str]]:

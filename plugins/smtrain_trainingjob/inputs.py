@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
-from smtrain.plugin import Input, Job, Problem, Program, Staging
+from smtrain.plugin import Input, Job, ModelSource, Problem, Program, Staging
 from smtrain.plugin import suggest as suggestions
-from smtrain_trainingjob import bucket_names
 from smtrain_trainingjob.options import Channel, TrainingJobOptions
 from smtrain_trainingjob.request_keys import INPUTS
+from smtrain_trainingjob.rules import bucket_names
 
 OURS = ("program", "agent", "source", "wheels")
 """Channels of smtrain's own."""
@@ -55,6 +55,8 @@ def calls_out(job: Job, program: Program, options: TrainingJobOptions) -> str:
     """Returns what in the container needs the network, in words; "" when nothing does."""
     reasons = [f"copying `{item.name}` from S3" for item in copied(program, options)]
     reasons += [f"the secret `{name}`" for name, reference in job.run.secrets.items() if reference[:4] != "env:"]
+    if job.model.source is ModelSource.HUB:
+        reasons.append("downloading the model from the hub")
     if options.install.requirements and options.install.wheels is None:
         reasons.append("installing backend.install.requirements")
     return ", ".join(reasons)

@@ -146,7 +146,8 @@ def _inputs(program: Program, channels: Mapping[str, str]) -> Iterator[str]:
             yield from _from_channel(item, variable, channels[item.name])
         elif item.staging is Staging.IN_PLACE:
             message = shlex.quote(f"input {item.name}: there is nothing at ")
-            yield f"{variable}={launch_script.place(item.uri)}"
+            # Whoever rehearses may say that it is elsewhere.
+            yield f"{variable}=${{{variable}:-{launch_script.place(item.uri)}}}"
             yield f'[[ -e ${variable} ]] || refuse {launch_script.MISSING_INPUT} {message}"${variable}"'
 
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from smtrain.plugin import Cost, Job, Problem, Program, instances, warning
-from smtrain_trainingjob import images
-from smtrain_trainingjob.images import Image
+from smtrain_trainingjob.images import images
+from smtrain_trainingjob.images.images import Image
 from smtrain_trainingjob.options import TrainingJobOptions
 
 VOLUME_GIB = 200

@@ -115,7 +115,11 @@ class TrainingJobOptions:
 
     role: Annotated[str, Meta(description="ARN of the execution role that the job has.")]
     region: Annotated[
-        str, Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$(?!\n)", description="Region of the job, its image and its bucket.")
+        str,
+        Meta(
+            pattern=r"^[a-z]{2}(-[a-z]+)+-\d$(?!\n)",
+            description="Region of the job, its image and its bucket, e.g. us-east-1.",
+        ),
     ]
     image: Annotated[str | None, Meta(description="URI of the image; None looks `framework` up.")] = None
     framework: Framework = field(default_factory=Framework)

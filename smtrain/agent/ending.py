@@ -62,3 +62,8 @@ class Stopped(BaseException):
 def say(text: str) -> None:
     """Writes one line to the log."""
     print(f"smtrain: {text}", file=sys.stderr, flush=True)
+
+
+def files_of(count: int) -> str:
+    """Returns a number of files in words."""
+    return f"{count} file" if count == 1 else f"{count} files"

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from smtrain.agent import folders, transfers
-from smtrain.agent.ending import AgentCode, AgentError, say
+from smtrain.agent.ending import AgentCode, AgentError, files_of, say
 from smtrain.agent.folders import File
 from smtrain.agent.node import Node
 from smtrain.agent.plan import Plan, PlannedOutput
@@ -62,7 +62,8 @@ def _upload(output: PlannedOutput, files: tuple[File, ...], node: Node, store: S
         reason = f"output {output.name} could not be stored: {error.reason}"
         raise AgentError(code, reason, f"it is in {folder} of {node.host}, as long as that is there") from error
     size = sum(file.size for file in files)
-    say(f"output {output.name}: {len(files)} files, {size / 1e6:.0f} MB, {time.monotonic() - began:.1f} s to {prefix}")
+    seconds = time.monotonic() - began
+    say(f"output {output.name}: {files_of(len(files))}, {size / 1e6:.0f} MB, {seconds:.1f} s to {prefix}")
 
 
 def _copy(output: PlannedOutput, files: tuple[File, ...], node: Node, *, single: bool) -> None:

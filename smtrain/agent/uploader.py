@@ -16,7 +16,7 @@ from typing import Protocol
 
 from smtrain.agent import folders
 from smtrain.agent.channel import Message
-from smtrain.agent.ending import AgentError, say
+from smtrain.agent.ending import AgentError, files_of, say
 from smtrain.agent.folders import File
 from smtrain.agent.plan import PlannedOutput
 from smtrain.agent.saved import SavedCheckpoints
@@ -113,7 +113,7 @@ class FirstNode:
                 self._done.add((kept.output.name, name))
                 self._to_prune[kept.output.name] = name
                 size = sum(file.size for file in files)
-                say(f"uploaded {name}: {len(files)} files, {size / 1e6:.0f} MB in {time.monotonic() - began:.1f} s")
+                say(f"uploaded {name}: {files_of(len(files))}, {size / 1e6:.0f} MB in {time.monotonic() - began:.1f} s")
         except AgentError as error:
             say(f"{name} could not be uploaded, and is tried again: {error.reason}")
 
@@ -169,7 +169,7 @@ class OtherNode:
         try:
             if _put(kept, name, folder, files):
                 kept.saved.mark(name, files, node=self._rank, nodes=self._nodes, save=str(message["save"]))
-                say(f"uploaded this node's part of {name}: {len(files)} files")
+                say(f"uploaded this node's part of {name}: {files_of(len(files))}")
         except AgentError as error:
             say(f"this node's part of {name} could not be uploaded: {error.reason}")
         return True

@@ -63,7 +63,7 @@ def _near(client: aws.Client, bucket: str, key: str) -> str:
     names = [each["Prefix"].rstrip("/").rpartition("/")[2] for each in folders]
     names += [each["Key"].rpartition("/")[2] for each in objects]
     where = f"s3://{bucket}/{parent}"
-    return f"{where} has: {did_you_mean(name, names)}" if names else f"{where} holds nothing at all."
+    return f"In {where}: {did_you_mean(name, names)}" if names else f"{where} holds nothing at all."
 
 
 def _keys(client: aws.Client, bucket: str, prefix: str, *, most: int) -> list[str]:

@@ -23,13 +23,15 @@ def check(compute: Compute, topology: Topology) -> Iterator[Problem]:
         return
     wanted = topology.processes_per_node
     key = "compute.gpus_per_node" if compute.gpus_per_node is not None else "compute.processes_per_node"
-    if topology.accelerator == "gpu" and not machine.gpus:
+    # Left open, the processes compute on the GPUs that the machine has.
+    on_gpus = topology.accelerator == "gpu" or (topology.accelerator == "auto" and machine.gpus > 0)
+    if on_gpus and not machine.gpus:
         what = f"`{name}` has no GPU."
         yield Problem(key=KEY, what=what, fix="Choose a type with GPUs, or compute.accelerator=cpu.")
-    elif topology.accelerator == "gpu" and wanted > machine.gpus:
+    elif on_gpus and wanted > machine.gpus:
         what = f"{wanted} processes, each with a GPU of its own, but `{name}` has {_gpus(machine.gpus)}."
         yield Problem(key=key, what=what, fix=f"Set at most {machine.gpus}, or choose a larger type.")
-    elif topology.accelerator == "gpu" and wanted < machine.gpus:
+    elif on_gpus and wanted < machine.gpus:
         what = f"`{name}` has {_gpus(machine.gpus)}, of which {wanted} will be used, and all are paid."
         yield warning(key, what, f"Leave it out to use all {machine.gpus}, or choose a smaller type.")
     elif topology.accelerator == "cpu" and machine.gpus:

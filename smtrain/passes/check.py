@@ -38,7 +38,7 @@ def _secrets(file: BundleFile) -> Iterator[Problem]:
                 key="",
                 what=f"{name[0].upper()}{name[1:]} stands in the bundle's `{file.path}`, line {line}.",
                 fix="Take it out of the configuration, replace it (it may have been seen), and refer to it instead:\n"
-                "`secrets.NAME=env:NAME` takes it from the target's environment.",
+                "secrets.NAME=env:NAME takes it from the target's environment; secretsmanager:ID, ssm:/NAME: AWS.",
             )
 
 

@@ -7,7 +7,7 @@ when it is not. Bad keys are set aside and the rest is typed, so that later pass
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
@@ -149,8 +149,28 @@ def _selected(
     spec = specs[name]
     kind = registry.options_type(spec)
     with registry.blaming(spec):  # whose class may have types that cannot be checked
-        options = _typed(kind, value, section, problems)
+        found: list[Problem] = []
+        options = _typed(kind, value, section, found)
+    problems.extend(_said_to_another(problem, spec, section, specs, registry) for problem in found)
     return Selected(name=name, options=options) if options is not None else None
+
+
+def _said_to_another(
+    problem: Problem,
+    spec: TrainerSpec | BackendSpec,
+    section: str,
+    specs: Mapping[str, TrainerSpec] | Mapping[str, BackendSpec],
+    registry: Registry,
+) -> Problem:
+    """Returns the problem, naming the plugin whose key it is, where another one has it."""
+    name = problem.key.removeprefix(f"{section}.")
+    if problem.what != schema_problems.UNKNOWN or "." in name:
+        return problem
+    for other in specs.values():
+        if other is not spec and name in getattr(registry.options_type(other), "__dataclass_fields__", ()):
+            fix = f"`{name}` is a key of {section}={other.name}, and this run has {section}={spec.name}."
+            return replace(problem, fix=fix)
+    return problem
 
 
 def _typed(kind: type[T], given: Tree, prefix: str, problems: list[Problem]) -> T | None:

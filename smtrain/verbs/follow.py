@@ -89,14 +89,15 @@ def _status(receipt: Receipt) -> Iterator[tuple[str, str]]:
         yield "job", receipt.job
     if receipt.state is State.RUNNING and receipt.step:
         yield "stage", receipt.step
-    if receipt.reason:
-        yield "reason", receipt.reason
+    for text in receipt.reason.splitlines():
+        yield "reason", text
     yield "since", _since(receipt)
     if receipt.usd is not None:
         yield "cost", costs.so_far(receipt)
     if receipt.url:
         yield "page", receipt.url
-    if receipt.exit_code:
+    # A job elsewhere has stages, and none of those is what failed; its reason names the step.
+    if receipt.exit_code and not receipt.job:
         yield "step", f"{receipt.step} ended with exit code {receipt.exit_code}"
 
 

@@ -67,7 +67,8 @@ def _inputs(words: list[str]) -> Iterator[tuple[str, Path]]:
         if not (name and equals and path):
             raise fail(what=f"`--input {word}` names no input.", fix="Write --input NAME=PATH.")
         if not Path(path).expanduser().exists():
-            raise fail(what=f"There is no `{path}`, to stand in for the input `{name}`.")
+            what = f"There is no `{path}`, to stand in for the input `{name}`."
+            raise fail(what=what, fix="Name a file or folder; relative paths start at the current folder.")
         yield name, Path(path).expanduser().resolve()
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SageMakerService]:
+def sagemaker_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SageMakerService]:
     """SageMaker, with a bucket."""
     pytest.importorskip("boto3", reason="boto3 is not installed")
     pytest.importorskip("moto.server", reason="moto[server] is not installed")
@@ -31,18 +31,18 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SageMakerServi
 
 
 @pytest.fixture
-def account(service: SageMakerService, monkeypatch: pytest.MonkeyPatch) -> Iterator[SageMakerService]:
+def sagemaker(sagemaker_endpoint: SageMakerService, monkeypatch: pytest.MonkeyPatch) -> Iterator[SageMakerService]:
     """The endpoint, which this process and those that it starts take for AWS."""
     from smtrain.aws import client as aws
 
-    for name, value in service.environment().items():
+    for name, value in sagemaker_endpoint.environment().items():
         monkeypatch.setenv(name, value)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, os.devnull)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     monkeypatch.delenv("CI", raising=False)
     aws._session.cache_clear()
-    yield service
+    yield sagemaker_endpoint
     aws._session.cache_clear()
 
 
@@ -63,10 +63,10 @@ def smtrain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 @pytest.fixture
-def words(account: SageMakerService) -> tuple[str, ...]:
+def words(sagemaker: SageMakerService) -> tuple[str, ...]:
     """The overrides of a job of one host."""
     return (
-        *("backend=trainingjob", "trainer=plain", "model.path=ORG/NAME", f"backend.role={account.role}"),
+        *("backend=trainingjob", "trainer=plain", "model.path=ORG/NAME", f"backend.role={sagemaker.role}"),
         *("backend.region=us-east-1", "compute.instance_type=ml.m5.large", "storage.output=s3://bucket/runs"),
         *("backend.checkpoints.interval_s=1", "backend.grace_s=10", "++launcher.kind=torchrun"),
     )

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("boto3", reason="boto3 is not installed")
 
 from launching import job
-from smtrain_trainingjob.doctor import diagnose
+from smtrain_trainingjob.doctor.doctor import diagnose
 from smtrain_trainingjob.options import TrainingJobOptions
 from submitted_runs import BUCKET, REGION, request_of
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import sdk_environment
 from sent_requests import REGION, Sent, recording
-from smtrain_trainingjob import estimator_v2, estimator_v3
+from smtrain_trainingjob.estimator import v2 as estimator_v2
+from smtrain_trainingjob.estimator import v3 as estimator_v3
 from trainingjob.sample_requests import ENTRY, Request, hostile, plain, samples
 
 from smtrain import api_limits
@@ -81,7 +82,8 @@ def test_scripts_are_in_ruffs_own_layout_and_name_nothing_that_is_undefined_or_u
 
 _SHOW = """
 import json, sys
-from smtrain_trainingjob import estimator_v2, estimator_v3
+from smtrain_trainingjob.estimator import v2 as estimator_v2
+from smtrain_trainingjob.estimator import v3 as estimator_v3
 request = json.load(sys.stdin)
 print(estimator_v2.render(request), estimator_v3.render(request))
 """

@@ -57,43 +57,43 @@ def submit(smtrain: Smtrain, *words: str) -> str:
 
 
 @pytest.mark.parametrize("code", [1, 2, 137])
-def test_the_trainer_of_the_second_host_fails(account, words, smtrain, code) -> None:
+def test_the_trainer_of_the_second_host_fails(sagemaker, words, smtrain, code) -> None:
     text = f"""
 echo half >out/adapter.txt
 if [ $SMTRAIN_NODE_RANK = 1 ]; then echo "ValueError: no such column" >&2; exit {code}; fi
 {WAITS}
 """
     run_id = submit(smtrain, *words, *TWO, script(text))
-    job = account.wait(run_id, timeout_s=60)
+    job = sagemaker.wait(run_id, timeout_s=60)
     assert job["TrainingJobStatus"] == "Failed"
     reason = job["FailureReason"]
     assert f"step train failed with exit code {code} on algo-2 (node 1)" in reason
     assert "ValueError: no such column" in reason
     assert re.search(rf"exit code: {code}$", reason)
     # Both hosts say the same, whichever of them SageMaker hears first.
-    assert set(account.jobs[run_id].exit_codes.values()) == {code}
+    assert set(sagemaker.jobs[run_id].exit_codes.values()) == {code}
     status = smtrain("status", run_id)
     assert status.code == 1
     assert f"failed with exit code {code}" in status.out
     assert "algo-2" in status.out
     assert "no such column" in status.out
-    assert stored(account, f"runs/{run_id}/output/") == {}
+    assert stored(sagemaker, f"runs/{run_id}/output/") == {}
 
 
-def test_a_host_that_dies_takes_the_others_along(account, words, smtrain) -> None:
+def test_a_host_that_dies_takes_the_others_along(sagemaker, words, smtrain) -> None:
     run_id = submit(smtrain, *words, *TWO, script(f"echo half >out/adapter.txt; {WAITS}"))
-    until(lambda: [host for host, lines in account.log(run_id).items() if "ready" in lines] == ["algo-1", "algo-2"])
+    until(lambda: [host for host, lines in sagemaker.log(run_id).items() if "ready" in lines] == ["algo-1", "algo-2"])
     began = time.monotonic()
-    kill_host(account, run_id, "algo-2")
-    job = account.wait(run_id, timeout_s=60)
+    kill_host(sagemaker, run_id, "algo-2")
+    job = sagemaker.wait(run_id, timeout_s=60)
     assert time.monotonic() - began < 60
     assert job["TrainingJobStatus"] == "Failed"
-    assert account.jobs[run_id].exit_codes.keys() == {"algo-1", "algo-2"}
-    assert stored(account, f"runs/{run_id}/output/") == {}
+    assert sagemaker.jobs[run_id].exit_codes.keys() == {"algo-1", "algo-2"}
+    assert stored(sagemaker, f"runs/{run_id}/output/") == {}
     assert smtrain("status", run_id).code == 1
 
 
-def kill_host(account, run_id: str, host: str) -> None:
+def kill_host(sagemaker, run_id: str, host: str) -> None:
     """Kills the entrypoint of a host, and with it the host."""
     marks = {f"TRAINING_JOB_NAME={run_id}".encode(), f"SMTRAIN_HOST={host}".encode()}
     for entry in Path("/proc").glob("[0-9]*"):
@@ -108,18 +108,18 @@ def kill_host(account, run_id: str, host: str) -> None:
     pytest.fail(f"{host} has no agent")
 
 
-def test_s3_refuses_the_model(account, words, smtrain) -> None:
-    account.client("s3").put_object(Bucket=BUCKET, Key="models/tiny/config.json", Body=b"{}")
-    with proxy(account.url) as s3:
+def test_s3_refuses_the_model(sagemaker, words, smtrain) -> None:
+    sagemaker.client("s3").put_object(Bucket=BUCKET, Key="models/tiny/config.json", Body=b"{}")
+    with proxy(sagemaker.url) as s3:
         s3.faults.append(Fault(contains="models/tiny", status=403, code="AccessDenied"))
         there = f"backend.environment.AWS_ENDPOINT_URL_S3={s3.endpoint}"
         run_id = submit(smtrain, *words, "trainer.reads=s3://bucket/models/tiny", there, script(TRAINS))
-        job = account.wait(run_id, timeout_s=60)
+        job = sagemaker.wait(run_id, timeout_s=60)
     assert job["TrainingJobStatus"] == "Failed"
     reason = job["FailureReason"]
     assert "s3://bucket/models/tiny" in reason
     assert "AccessDenied" in reason
-    assert "training on" not in str(account.log(run_id))
+    assert "training on" not in str(sagemaker.log(run_id))
     status = smtrain("status", run_id)
     assert (status.code, "AccessDenied" in status.out) == (1, True)
 
@@ -127,76 +127,76 @@ def test_s3_refuses_the_model(account, words, smtrain) -> None:
 # ------------------------------------------------------------------------------------------------------------- go on
 
 
-def test_a_stopped_job_goes_on_to_the_same_last_step_with_one_curve(account, words, smtrain) -> None:
+def test_a_stopped_job_goes_on_to_the_same_last_step_with_one_curve(sagemaker, words, smtrain) -> None:
     run_id = submit(smtrain, *words, script(COUNTS))
-    until(lambda: "3/.smtrain" in str(stored(account, f"runs/{run_id}/checkpoints/adapter/checkpoint-").keys()))
+    until(lambda: "3/.smtrain" in str(stored(sagemaker, f"runs/{run_id}/checkpoints/adapter/checkpoint-").keys()))
     assert smtrain("stop", run_id).code == 0
     assert smtrain("status", run_id, "--json").document["state"] == "stopped"
     submit(smtrain, *words, script(COUNTS))
-    assert account.wait(f"{run_id}-t2")["TrainingJobStatus"] == "Completed"
+    assert sagemaker.wait(f"{run_id}-t2")["TrainingJobStatus"] == "Completed"
     assert smtrain("status", run_id, "--json").document["tries"] == 2
     assert smtrain("fetch", run_id).code == 0
     assert "going on from step 3" in smtrain("logs", run_id).out
     curve = [(row["step"], row["loss"]) for row in metrics(run_id)]
     assert curve == [(step, 60 // step) for step in range(1, 7)]
-    assert stored(account, f"runs/{run_id}/output/adapter/")["adapter.txt"] == b"6\n"
+    assert stored(sagemaker, f"runs/{run_id}/output/adapter/")["adapter.txt"] == b"6\n"
 
 
-def test_never_to_resume_is_refused_once_there_is_something_to_resume(account, words, smtrain) -> None:
+def test_never_to_resume_is_refused_once_there_is_something_to_resume(sagemaker, words, smtrain) -> None:
     first = (*words, "resume=never", script("exit 3"))
     run_id = submit(smtrain, *first)
-    assert account.wait(run_id)["TrainingJobStatus"] == "Failed"
+    assert sagemaker.wait(run_id)["TrainingJobStatus"] == "Failed"
     assert smtrain("status", run_id).code == 1
     again = smtrain("run", *first)
     assert again.code == 2
     assert "resume" in again.err
     assert "attempt=2" in again.err
-    assert len(created(account, run_id)) == 1
+    assert len(created(sagemaker, run_id)) == 1
     afresh = submit(smtrain, *first, "attempt=2")
     assert afresh == f"{run_id}-2"
-    account.wait(afresh)
+    sagemaker.wait(afresh)
     # Without it, the run is tried again as ever.
     submit(smtrain, *words, script("exit 3"))
-    account.wait(f"{run_id}-t2")
-    assert [request["TrainingJobName"] for request in created(account, run_id)] == [run_id, afresh, f"{run_id}-t2"]
+    sagemaker.wait(f"{run_id}-t2")
+    assert [request["TrainingJobName"] for request in created(sagemaker, run_id)] == [run_id, afresh, f"{run_id}-t2"]
 
 
 # --------------------------------------------------------------------------------------------------------- one job each
 
 
-def test_an_answer_that_got_lost_makes_no_second_job(account, words, smtrain) -> None:
-    account.create_accepts_but_times_out()
+def test_an_answer_that_got_lost_makes_no_second_job(sagemaker, words, smtrain) -> None:
+    sagemaker.create_accepts_but_times_out()
     run_id = submit(smtrain, *words, script("echo lost once"))
-    assert account.wait(run_id)["TrainingJobStatus"] == "Completed"
-    assert [name for name in account.jobs if name.startswith(run_id)] == [run_id]
-    assert len(created(account, run_id)) == 2  # the lost one, and the same again, which was refused
+    assert sagemaker.wait(run_id)["TrainingJobStatus"] == "Completed"
+    assert [name for name in sagemaker.jobs if name.startswith(run_id)] == [run_id]
+    assert len(created(sagemaker, run_id)) == 2  # the lost one, and the same again, which was refused
     assert smtrain("status", run_id, "--json").document["tries"] == 1
 
 
-def test_two_at_once_make_one_job(account, words, smtrain) -> None:
+def test_two_at_once_make_one_job(sagemaker, words, smtrain) -> None:
     both = [start("run", *words, script("echo twice at once; sleep 1"), "--detach") for _ in range(2)]
     said = [process.communicate(timeout=60)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     (run_dir,) = Path("runs").glob("smtrain-*")
-    assert [name for name in account.jobs if name.startswith(run_dir.name)] == [run_dir.name]
-    assert account.wait(run_dir.name)["TrainingJobStatus"] == "Completed"
+    assert [name for name in sagemaker.jobs if name.startswith(run_dir.name)] == [run_dir.name]
+    assert sagemaker.wait(run_dir.name)["TrainingJobStatus"] == "Completed"
 
 
 def test_a_command_that_was_killed_between_upload_and_create_sends_nothing_again(
-    account, words, smtrain, monkeypatch
+    sagemaker, words, smtrain, monkeypatch
 ) -> None:
     text = script("echo after the kill")
-    with proxy(account.url) as wire:
+    with proxy(sagemaker.url) as wire:
         monkeypatch.setenv("AWS_ENDPOINT_URL", wire.endpoint)
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", wire.endpoint)
-        asked = len(account.calls)
+        asked = len(sagemaker.calls)
         # The client waits between its tries; there it is killed.
-        account.refuse("CreateTrainingJob", "ThrottlingException")
+        sagemaker.refuse("CreateTrainingJob", "ThrottlingException")
         process = start("run", *words, text)
-        until(lambda: "CreateTrainingJob" in [operation for operation, _ in account.calls[asked:]])
+        until(lambda: "CreateTrainingJob" in [operation for operation, _ in sagemaker.calls[asked:]])
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        account.refuse("CreateTrainingJob", None)
+        sagemaker.refuse("CreateTrainingJob", None)
         sent = [path for method, path in wire.requests if method == "PUT"]
         assert sent
         (run_dir,) = Path("runs").glob("smtrain-*")
@@ -204,5 +204,5 @@ def test_a_command_that_was_killed_between_upload_and_create_sends_nothing_again
         wire.requests.clear()
         run_id = submit(smtrain, *words, text)
         assert [path for method, path in wire.requests if method == "PUT"] == []
-    assert account.wait(run_id)["TrainingJobStatus"] == "Completed"
-    assert [name for name in account.jobs if name.startswith(run_id)] == [run_id]
+    assert sagemaker.wait(run_id)["TrainingJobStatus"] == "Completed"
+    assert [name for name in sagemaker.jobs if name.startswith(run_id)] == [run_id]

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("boto3", reason="boto3 is not installed")
 
-from smtrain_trainingjob.fetch import fetch
+from smtrain_trainingjob.following.fetch import fetch
 from submitted_runs import BUCKET, Watching, request_of, run_of
 from submitted_runs import submitted as submit
 

@@ -8,8 +8,8 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from smtrain_trainingjob import images
-from smtrain_trainingjob.images import Image
+from smtrain_trainingjob.images import images
+from smtrain_trainingjob.images.images import Image
 
 from smtrain.plugin import Needs, Package, Problem, Severity
 

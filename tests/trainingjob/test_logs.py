@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("boto3", reason="boto3 is not installed")
 
-from smtrain_trainingjob import logs
+from smtrain_trainingjob.following import logs
 from submitted_runs import request_of, run_of
 from submitted_runs import submitted as submit
 

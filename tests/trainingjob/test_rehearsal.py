@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from commands import COMMAND, Smtrain
+from commands import COMMAND
 from plain_jobs import BUCKET, TRAINS, TWO, script, start
 
 pytest_plugins = ("plain_account", "plain_trainer")
@@ -54,7 +51,6 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
-@pytest.mark.slow
 def test_what_would_be_kept_in_s3_is_kept_here(words, smtrain) -> None:
     answer = smtrain("rehearse", *words, *TWO, script(TRAINS), "--json")
     assert answer.code == 0, answer.out + answer.err
@@ -68,7 +64,6 @@ def test_what_would_be_kept_in_s3_is_kept_here(words, smtrain) -> None:
     assert (Path("runs") / answer.document["rehearsal_of"] / "bundle" / "request.json").exists()
 
 
-@pytest.mark.slow
 def test_a_failing_trainer_fails_the_rehearsal_in_the_words_of_the_service(words, smtrain) -> None:
     answer = smtrain("rehearse", *words, script('echo "ValueError: out of ink" >&2; exit 7'))
     assert answer.code == 1
@@ -83,21 +78,41 @@ def test_nothing_kept_is_a_failure_too(words, smtrain) -> None:
     assert "nothing would have been kept" in answer.out
 
 
-def test_a_folder_of_this_machine_stands_in_for_an_input(words, smtrain) -> None:
+@pytest.mark.parametrize(
+    "reads",
+    [
+        ("trainer.reads=s3://elsewhere/models/tiny",),
+        ("trainer.reads=s3://elsewhere/models/tiny", "backend.inputs={model: File}"),
+        ('trainer.reads="target:/fsx/it\'s/a}b"',),
+    ],
+)
+def test_a_folder_of_this_machine_stands_in_for_an_input(words, smtrain, reads) -> None:
     Path("tiny").mkdir()
     Path("tiny/config.json").write_text("the stand-in")
-    model = "trainer.reads=s3://elsewhere/models/tiny"
-    answer = smtrain("rehearse", *words, model, script(READS), "--input", "model=tiny")
+    answer = smtrain("rehearse", *words, *reads, script(READS), "--input", "model=tiny")
     assert answer.code == 0, answer.out + answer.err
     assert "reads the stand-in" in answer.out
 
 
+def test_what_is_on_the_target_alone_is_missed_here(words, smtrain) -> None:
+    answer = smtrain("rehearse", *words, 'trainer.reads="target:/fsx/it\'s/a}b"', script(READS))
+    assert (answer.code, "there is nothing at /fsx/it's/a}b" in answer.out) == (1, True), answer.out
+
+
+def test_what_would_stand_in_for_nothing_is_refused(words, smtrain) -> None:
+    model = "trainer.reads=s3://elsewhere/models/tiny"
+    typo = smtrain("rehearse", *words, model, script(READS), "--input", "modle=.")
+    assert (typo.code, "Did you mean `model`?" in typo.err) == (2, True), typo.err
+    bundled = smtrain("rehearse", *words, model, script(READS), "--input", "model=.", "--input", "program=.")
+    assert (bundled.code, "`--input program`: it travels with the bundle" in bundled.err) == (2, True), bundled.err
+
+
 @pytest.mark.parametrize("way", ["copy", "File"])
-def test_what_nothing_stands_in_for_comes_from_s3(account, words, smtrain, monkeypatch, way) -> None:
-    for name, value in account.environment().items():
+def test_what_nothing_stands_in_for_comes_from_s3(sagemaker, words, smtrain, monkeypatch, way) -> None:
+    for name, value in sagemaker.environment().items():
         monkeypatch.setenv(name, value)
-    account.client("s3").put_object(Bucket=BUCKET, Key="models/tiny/config.json", Body=b"the real one")
-    account.client("s3").put_object(Bucket=BUCKET, Key="models/tiny-too/config.json", Body=b"another one")
+    sagemaker.client("s3").put_object(Bucket=BUCKET, Key="models/tiny/config.json", Body=b"the real one")
+    sagemaker.client("s3").put_object(Bucket=BUCKET, Key="models/tiny-too/config.json", Body=b"another one")
     model = ("trainer.reads=s3://bucket/models/tiny", f"backend.inputs={{model: {way}}}")
     answer = smtrain("rehearse", *words, *model, script(READS))
     assert answer.code == 0, answer.out + answer.err
@@ -113,7 +128,6 @@ def test_an_input_that_is_not_there_ends_it_before_anything_is_compiled(words, s
     assert not Path("runs").exists()
 
 
-@pytest.mark.slow
 def test_time_that_is_up_stops_it_and_says_so(words, smtrain) -> None:
     began = time.monotonic()
     answer = smtrain("rehearse", *words, script("echo ready; sleep 600 & wait"), "--timeout", "2")
@@ -124,7 +138,6 @@ def test_time_that_is_up_stops_it_and_says_so(words, smtrain) -> None:
     assert processes_of(rehearsed().absolute()) == []
 
 
-@pytest.mark.slow
 def test_an_interrupt_lets_the_trainer_save_and_leaves_no_process(words, smtrain) -> None:
     text = "trap 'mkdir out/checkpoint-1; touch out/checkpoint-1/done; exit 0' TERM; echo ready; sleep 600 & wait"
     process = start("rehearse", *words, *TWO, script(text))
@@ -150,3 +163,50 @@ def test_a_killed_command_leaves_no_process(words, smtrain) -> None:
     while processes_of(rehearsed().absolute()):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+@pytest.fixture
+def no_unshare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without the program that makes namespaces."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for folder in map(Path, os.environ["PATH"].split(os.pathsep)):
+        for each in folder.iterdir() if folder.is_dir() else ():
+            if each.name != "unshare" and not (programs / each.name).is_symlink():
+                (programs / each.name).symlink_to(each)
+    monkeypatch.setenv("PATH", str(programs))
+
+
+@pytest.mark.usefixtures("no_unshare")
+class TestWithoutNamespaces:
+    def test_hosts_are_folders(self, words, smtrain) -> None:
+        answer = smtrain("rehearse", *words, *TWO, script(f"echo root $SMTRAIN_ML_ROOT; {TRAINS}"))
+        assert answer.code == 0, answer.out + answer.err
+        hosts = rehearsed().absolute() / "hosts"
+        for number in (1, 2):
+            assert f"algo-{number}  root {hosts}/algo-{number}/opt/ml\n" in answer.out
+        assert (rehearsed() / "results/output/adapter/adapter.txt").read_text() == "weights of 0\n"
+
+    def test_an_interrupt_leaves_no_process(self, words, smtrain) -> None:
+        process = start("rehearse", *words, script("setsid sleep 600 & echo ready; wait"))
+        assert process.stdout is not None
+        assert any(line.endswith("ready\n") for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=60)
+        assert process.returncode == 130, rest
+        assert processes_of(rehearsed().absolute()) == []
+
+    def test_the_trainers_reason_is_told(self, words, smtrain) -> None:
+        answer = smtrain("rehearse", *words, script("echo 'OSError: no ink' >&2; exit 7"))
+        assert (answer.code, "failed with exit code 7: OSError: no ink" in answer.out) == (1, True), answer.out
+
+
+@pytest.mark.needs_program("setpriv")
+@pytest.mark.skipif(os.geteuid() != 0, reason="every other test here runs without rights")
+def test_root_of_a_container_which_may_not_mount_rehearses(words, smtrain) -> None:
+    without = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", "--")
+    done = subprocess.run(
+        (*without, *COMMAND, "rehearse", *words, *TWO, script(TRAINS)), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (rehearsed() / "results/output/adapter/adapter.txt").read_text() == "weights of 0\n"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from smtrain_trainingjob import request_rules
-from smtrain_trainingjob.request_view import Machine, RequestView
+from smtrain_trainingjob.rules import request_rules
+from smtrain_trainingjob.rules.request_view import Machine, RequestView
 from training_job_requests import IMAGE, changed, file_system_channel, maximal, minimal, s3_channel
 
 from smtrain.errors import Problem, Severity

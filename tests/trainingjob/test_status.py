@@ -10,9 +10,9 @@ import pytest
 
 pytest.importorskip("boto3", reason="boto3 is not installed")
 
-from smtrain_trainingjob import status, submitted
-from smtrain_trainingjob.price import usd_so_far
-from smtrain_trainingjob.stop import stop
+from smtrain_trainingjob.following import status, submitted
+from smtrain_trainingjob.following.price import usd_so_far
+from smtrain_trainingjob.following.stop import stop
 from submitted_runs import request_of, run_of
 from submitted_runs import submitted as submit
 

@@ -26,8 +26,8 @@ def code(smtrain: Smtrain) -> str:
     return "backend.source_dir=code"
 
 
-def test_what_the_points_share_is_sent_once(account, words, smtrain, monkeypatch, code) -> None:
-    with wire_to(account.url) as wire:
+def test_what_the_points_share_is_sent_once(sagemaker, words, smtrain, monkeypatch, code) -> None:
+    with wire_to(sagemaker.url) as wire:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", wire.endpoint)
         one = smtrain("run", *words, code, script(TRAINS), "env.POINT=0", "--detach", "--json")
         assert one.code == 0, one.out + one.err
@@ -53,12 +53,13 @@ def test_what_the_points_share_is_sent_once(account, words, smtrain, monkeypatch
     jobs = {str(point["run_id"]) for point in points}
     assert len(jobs) == 3
     for job in (*jobs, one.document["run_id"]):
-        assert account.wait(job)["TrainingJobStatus"] == "Completed"
+        assert sagemaker.wait(job)["TrainingJobStatus"] == "Completed"
     assert {str(json.loads(line)["job"]) for line in again.out.splitlines()} == jobs
-    assert len([name for name in account.jobs if name in jobs or name.rpartition("-t")[0] in jobs]) == 3
+    assert len([name for name in sagemaker.jobs if name in jobs or name.rpartition("-t")[0] in jobs]) == 3
 
 
-def test_an_optimising_sweeper_gets_the_metric_of_a_job(account, words, smtrain) -> None:
+@pytest.mark.filterwarnings("ignore:The ``declarative_base")  # inside optuna
+def test_an_optimising_sweeper_gets_the_metric_of_a_job(sagemaker, words, smtrain) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="hydra-optuna-sweeper is not installed")
     text = 'echo "{\\"step\\": 1, \\"total\\": 1, \\"loss\\": $POINT.25}" >>out/log.jsonl'
     answer = smtrain(

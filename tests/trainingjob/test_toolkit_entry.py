@@ -1,21 +1,29 @@
-"""`entry=toolkit`: our request and a launch.sh under the `train` command of AWS's own training toolkit.
+"""`entry=toolkit`: compiled bundles, and scripts in launch.sh's place, under the `train` command of AWS's own toolkit.
 
 How the toolkit itself behaves is in test_training_toolkit; here is what launch.sh must live with.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import sdk_environment
+from plain_jobs import BUCKET, TRAINS, TWO, created, job_environment, script, stored
 from smtrain_trainingjob.rehearsal import namespaces
 from smtrain_trainingjob.rehearsal.engine import JobRun
 from smtrain_trainingjob.rehearsal.outcome import Outcome, Status
 from trainingjob.sample_requests import toolkit
 
+if TYPE_CHECKING:
+    from sagemaker_service import SageMakerService
+
+pytest_plugins = ("plain_account", "plain_trainer")
 pytestmark = [pytest.mark.sdk, pytest.mark.slow]
 
 SHOW = """\
@@ -102,3 +110,58 @@ def test_sigterm_never_reaches_launch_sh(execute) -> None:
     assert outcome.status is Status.STOPPED
     assert outcome.exit_codes == {"algo-1": 137}
     assert "asked to end" not in said
+
+
+@pytest.fixture(scope="module")
+def sagemaker_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SageMakerService]:
+    """SageMaker, with an image that has the toolkit."""
+    pytest.importorskip("moto.server", reason="moto[server] is not installed")
+    from sagemaker_service import SageMakerService
+
+    image = (sdk_environment.python("toolkit").parent, Path(sys.executable).parent, *map(Path, os.defpath.split(":")))
+    environment = {**job_environment(), "PATH": os.pathsep.join(map(str, image))}
+    folder = tmp_path_factory.mktemp("sagemaker")
+    with SageMakerService(folder, grace_s=15, job_environment=environment) as up:
+        up.client("s3").create_bucket(Bucket=BUCKET)
+        yield up
+
+
+@pytest.mark.usefixtures("plain_trainer")
+class TestCompiled:
+    @pytest.fixture
+    def words(self, words) -> tuple[str, ...]:
+        return (*words, "backend.entry=toolkit")
+
+    def test_two_hosts_train_and_keep_what_they_made(self, sagemaker, words, smtrain) -> None:
+        sagemaker.client("s3").put_object(Bucket=BUCKET, Key="models/tiny/config.json", Body=b"tiny")
+        more = ("trainer.reads=s3://bucket/models/tiny", "backend.hyperparameters={note: two words, epochs: 3}")
+        text = f'echo "read $(cat $SMTRAIN_INPUT_MODEL/config.json), path=[$PYTHONPATH]"; {TRAINS}'
+        answer = smtrain("run", *words, *TWO, *more, script(text), "--detach", "--json")
+        assert answer.code == 0, answer.out + answer.err
+        run_id = answer.document["run_id"]
+        job = sagemaker.wait(run_id)
+        log = sagemaker.log(run_id)
+        assert job["TrainingJobStatus"] == "Completed", log
+        (request,) = created(sagemaker, run_id)
+        assert "ContainerEntrypoint" not in request["AlgorithmSpecification"]
+        for rank, host in enumerate(("algo-1", "algo-2")):
+            said = "\n".join(log[host])
+            assert f"training on {rank} of 2" in said
+            assert "read tiny, path=[]" in said  # the toolkit's own path is not the trainer's
+            assert "Invoking user script" in said  # the toolkit's own words
+        kept = stored(sagemaker, f"runs/{run_id}/")
+        assert kept["output/adapter/adapter.txt"] == b"weights of 0\n"
+        assert {"progress.jsonl", "checkpoints/adapter/checkpoint-2/state"} <= kept.keys()
+
+    def test_the_agents_reason_survives_the_toolkit(self, sagemaker, words, smtrain) -> None:
+        fails = script("if [ $SMTRAIN_NODE_RANK = 1 ]; then echo 'ValueError: out of ink' >&2; exit 7; fi; sleep 600")
+        answer = smtrain("run", *words, *TWO, fails, "--detach", "--json")
+        assert answer.code == 0, answer.out + answer.err
+        run_id = answer.document["run_id"]
+        job = sagemaker.wait(run_id)
+        assert job["TrainingJobStatus"] == "Failed"
+        assert "step train failed with exit code 7 on algo-2 (node 1): ValueError: out of ink" in job["FailureReason"]
+        # The toolkit keeps the code to itself.
+        assert job["FailureReason"].endswith(", exit code: 1")
+        assert smtrain("status", run_id).code == 1
+        assert stored(sagemaker, f"runs/{run_id}/output/") == {}

@@ -80,6 +80,13 @@ def test_an_unknown_key_gets_a_suggestion(key: str, meant: str, smtrain: Smtrain
     assert f"`{meant}`" in answer.err
 
 
+def test_a_key_of_another_backend_says_whose_it_is(smtrain: Smtrain) -> None:
+    answer = smtrain("explain", "backend.checkpoints.uri")
+    assert answer.code == 2
+    assert "smtrain explain backend.checkpoints.uri backend=trainingjob" in answer.err
+    assert smtrain("explain", "backend.checkpoints.uri", "backend=trainingjob").code == 0
+
+
 def test_a_whole_section_is_shown(smtrain: Smtrain) -> None:
     document = smtrain("explain", "launcher", "launcher=accelerate", "--json").document
     assert document["value"]["kind"] == "accelerate"

@@ -72,6 +72,14 @@ def test_a_run_that_fails_ends_with_one_and_the_targets_reason(here: Path, smtra
     assert receipt(here)["state"] == "failed"
 
 
+def test_the_stage_of_a_job_is_not_said_to_be_the_step_that_failed(here: Path, smtrain: Smtrain) -> None:
+    smtrain("run", *WORDS, script("exit 7"))
+    answer = smtrain("status", str(receipt(here)["run_id"]))
+    assert answer.code == 1
+    assert "reason     exit code: 7, in the target's words" in answer.out
+    assert "ended with exit code" not in answer.out
+
+
 def test_the_json_of_a_run_is_one_document(smtrain: Smtrain) -> None:
     document = smtrain("run", *WORDS, script(TWO_HOSTS), "--json").document
     assert (document["state"], document["usd"], document["job"]) == ("succeeded", 3.25, "j-1")

@@ -35,7 +35,7 @@ from sagemaker.train import ModelTrainer
 # Of the job, its files and its log.
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 
-JOB_NAME = "smtrain-5f619541bc"
+JOB_NAME = "smtrain-b96ac84662"
 
 # What ModelTrainer has no argument for. An entry point, for one, it sends only for code
 # of its own staging, and then its own one.
@@ -119,7 +119,7 @@ trainer = ModelTrainer(
             data_source=DataSource(
                 s3_data_source=S3DataSource(
                     s3_data_type="S3Prefix",
-                    s3_uri="s3://bucket/runs/store/d8114b86ec3fe2cd8bd12db0faa72f0a/",
+                    s3_uri="s3://bucket/runs/store/308a56b2281457281b5877d5822efc09/",
                     s3_data_distribution_type="FullyReplicated",
                 ),
             ),
@@ -129,7 +129,7 @@ trainer = ModelTrainer(
             data_source=DataSource(
                 s3_data_source=S3DataSource(
                     s3_data_type="S3Prefix",
-                    s3_uri="s3://bucket/runs/store/d3ed262c107f64b1aba07c71d832fccc/",
+                    s3_uri="s3://bucket/runs/store/2394f307c20ddc2c0aead55435a8cbf8/",
                     s3_data_distribution_type="FullyReplicated",
                 ),
             ),
@@ -168,7 +168,7 @@ trainer = ModelTrainer(
         ),
     ],
     output_data_config=OutputDataConfig(s3_output_path="s3://bucket/runs"),
-    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-5f619541bc"},
+    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-b96ac84662"},
     sagemaker_session=Session(boto_session=boto_session),
 )
 trainer.with_metric_definitions(

@@ -44,7 +44,7 @@ SMTRAIN_RESUME=${SMTRAIN_RESUME:-auto}
 SMTRAIN_GRACE_S=90
 mkdir -p -- "$SMTRAIN_RUN_DIR" "$root/output"
 
-SMTRAIN_INPUT_MODEL=/opt/ml/input/data/fsx/models/base
+SMTRAIN_INPUT_MODEL=${SMTRAIN_INPUT_MODEL:-/opt/ml/input/data/fsx/models/base}
 [[ -e $SMTRAIN_INPUT_MODEL ]] || refuse 66 'input model: there is nothing at '"$SMTRAIN_INPUT_MODEL"
 SMTRAIN_INPUT_DATA_1="$root"/input/data/data-1
 SMTRAIN_INPUT_DATA_1+=/rows.jsonl

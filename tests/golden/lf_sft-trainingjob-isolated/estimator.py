@@ -35,7 +35,7 @@ from sagemaker.train import ModelTrainer
 # Of the job, its files and its log.
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 
-JOB_NAME = "smtrain-2f3547abff"
+JOB_NAME = "smtrain-88a4a1705e"
 
 # What ModelTrainer has no argument for. An entry point, for one, it sends only for code
 # of its own staging, and then its own one.
@@ -100,7 +100,7 @@ register("provide-client-params.sagemaker.DescribeTrainingJob", name_job)
 register("provide-client-params.sagemaker.CreateTrainingJob", complete)
 
 trainer = ModelTrainer(
-    training_image="763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch:2.13-cu133-amzn2023-sagemaker",
+    training_image="123456789012.dkr.ecr.us-east-1.amazonaws.com/mine:1",
     role="arn:aws:iam::123456789012:role/training",
     compute=Compute(
         instance_type="ml.g5.2xlarge",
@@ -131,7 +131,7 @@ trainer = ModelTrainer(
             data_source=DataSource(
                 s3_data_source=S3DataSource(
                     s3_data_type="S3Prefix",
-                    s3_uri="s3://bucket/runs/store/d3ed262c107f64b1aba07c71d832fccc/",
+                    s3_uri="s3://bucket/runs/store/2394f307c20ddc2c0aead55435a8cbf8/",
                     s3_data_distribution_type="FullyReplicated",
                 ),
             ),

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from smtrain.plugin import Problem
-from smtrain_trainingjob import rules_compute, rules_data, rules_program
-from smtrain_trainingjob.request_view import RequestView
+from smtrain_trainingjob.rules import compute as rules_compute
+from smtrain_trainingjob.rules import data_sources as rules_data
+from smtrain_trainingjob.rules import program_members as rules_program
+from smtrain_trainingjob.rules.request_view import RequestView
 
 RULES: tuple[Callable[[RequestView], Iterator[Problem]], ...] = (
     *rules_compute.RULES,

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from smtrain.plugin import Receipt, State, aws
-from smtrain_trainingjob import submitted
-from smtrain_trainingjob.status import status
+from smtrain_trainingjob.following import submitted
+from smtrain_trainingjob.following.status import status
 
 WAIT_S = 300.0
 """Seconds to wait for the end: the job's own 120, and as many for what SageMaker uploads."""

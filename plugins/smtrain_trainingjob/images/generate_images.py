@@ -1,7 +1,8 @@
 """Prints the table of AWS Deep Learning Containers for training, read off the wheel of AWS's own SDK.
 
     pip download --no-deps sagemaker-core
-    python plugins/smtrain_trainingjob/generate_images.py sagemaker_core-*.whl > plugins/smtrain_trainingjob/images.json
+    python plugins/smtrain_trainingjob/images/generate_images.py sagemaker_core-*.whl \
+        > plugins/smtrain_trainingjob/images/images.json
 
 The wheel says which images there are, and in which account of each region. What it does not say stands here, each with
 its source: the end of patching, and the Python of the images whose tags do not name it.

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from smtrain.plugin import Json
-from smtrain_trainingjob import estimator_parts as parts
-from smtrain_trainingjob.python_source import Call, Source, Verbatim, statement
+from smtrain_trainingjob.estimator import parts
+from smtrain_trainingjob.estimator.python_source import Call, Source, Verbatim, statement
 
 REQUIREMENT = "sagemaker>=2.257,<3"
 """The version that the tests send requests with, and the rest of its generation."""

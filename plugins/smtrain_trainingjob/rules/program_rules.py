@@ -13,12 +13,30 @@ TAR_GB_PER_HOUR = 25
 
 LARGE_MODEL_GB = 10
 
+_IN_AWS_IMAGES = ("torch", "torchvision", "torchaudio", "transformers", "accelerate", "datasets", "peft", "numpy")
+"""Packages that some or all of AWS's images have."""
+
 
 def problems(job: Job, program: Program, options: TrainingJobOptions) -> Iterator[Problem]:
     """Yields every reason why the hosts could not run this program."""
     yield from machine.image_problems(program, *machine.image(job, options)[:2], options)
     yield from inputs.problems(program, options)
     yield from _model_dir(job, program, options)
+    yield from _packages(job, program, options)
+
+
+def _packages(job: Job, program: Program, options: TrainingJobOptions) -> Iterator[Problem]:
+    """Of an image of one's own nobody knows what it has; AWS's carry no trainer."""
+    if machine.image(job, options)[1] is None or (options.install.mode == "auto" and not options.network_isolation):
+        return
+    lacking = [package.name for package in program.needs.packages if package.name not in _IN_AWS_IMAGES]
+    if lacking and options.install.mode == "never":
+        what = f"Nothing is installed, and AWS's image does not have {', '.join(lacking)}."
+        yield warning("backend.install.mode", what, "Set it to auto, or name an image that has it: backend.image.")
+    elif lacking and options.install.wheels is None:
+        what = f"AWS's image does not have {', '.join(lacking)}, and an isolated container reaches no package index."
+        fix = "Send wheels along (backend.install.wheels), or name an image that has it (backend.image)."
+        yield Problem(key="backend.network_isolation", what=what, fix=fix)
 
 
 def _model_dir(job: Job, program: Program, options: TrainingJobOptions) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import cast
 
 from smtrain.plugin import Json
-from smtrain_trainingjob.objects import Found
+from smtrain_trainingjob.following.objects import Found
 
 MARKERS = ".smtrain"
 """Folder in a checkpoint for the agent's own words."""

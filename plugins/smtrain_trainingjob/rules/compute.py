@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from smtrain.plugin import Problem
-from smtrain_trainingjob.request_view import Path, RequestView, repeated, shown
+from smtrain_trainingjob.rules.request_view import Path, RequestView, repeated, shown
 
 _DAY_S = 86_400
 _LONGEST_RUN_S = 28 * _DAY_S

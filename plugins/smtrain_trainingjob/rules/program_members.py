@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 
 from smtrain.plugin import Problem
-from smtrain_trainingjob.request_view import Path, RequestView, repeated, shown
+from smtrain_trainingjob.rules.request_view import Path, RequestView, repeated, shown
 
 _ALGORITHM = "AlgorithmSpecification"
 _IMAGE = re.compile(

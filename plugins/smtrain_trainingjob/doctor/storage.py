@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from smtrain.plugin import Bundle, Expect, Finding, Json, Upload, aws
-from smtrain_trainingjob import objects
+from smtrain_trainingjob.following import objects
 
 _ABSENT = ("404", "NoSuchBucket", "NotFound")
 _ELSEWHERE = ("301", "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException")

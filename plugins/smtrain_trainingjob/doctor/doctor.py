@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 
 from smtrain.plugin import Bundle, Finding, Job, Json, SmtrainError, aws
-from smtrain_trainingjob import look_account, look_storage, look_target
+from smtrain_trainingjob.doctor import account as look_account
+from smtrain_trainingjob.doctor import storage as look_storage
+from smtrain_trainingjob.doctor import target as look_target
 from smtrain_trainingjob.options import TrainingJobOptions
 
 Look = Callable[[], Iterable[Finding]]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from smtrain.plugin import ExitCode, SmtrainError, aws, fail
-from smtrain_trainingjob.price import seconds
+from smtrain_trainingjob.following.price import seconds
 
 PARALLEL = 8
 """Objects on their way at a time; a large one is itself fetched in parallel parts."""

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import FrameType
 from typing import cast
 
-from smtrain.plugin import Json, Observer, Receipt, Rehearsal, SmtrainError, State, aws, runs, shell
-from smtrain_trainingjob import objects
-from smtrain_trainingjob.rehearsal import docker
+from smtrain.plugin import Json, Observer, Receipt, Rehearsal, SmtrainError, State, aws, runs
+from smtrain_trainingjob.following import objects
+from smtrain_trainingjob.rehearsal import docker, stand_ins
 from smtrain_trainingjob.rehearsal.channel import Channel, TransferFailed, path_below
 from smtrain_trainingjob.rehearsal.engine import JobRun, best_isolation
 from smtrain_trainingjob.rehearsal.isolation import Isolation
@@ -55,19 +55,23 @@ def rehearse(run_dir: Path, rehearsal: Rehearsal, *, env: Mapping[str, str], obs
     """Executes the bundle in `run_dir/bundle`; the arguments are those of `smtrain.interfaces.Rehearses`.
 
     Raises:
-      SmtrainError: the bundle is damaged, or asks for what cannot be rehearsed here.
+      SmtrainError: the bundle is damaged, or asks for what cannot be rehearsed here; or an input is none of its own.
     """
     bundle = run_dir / "bundle"
     request = cast("dict[str, Json]", json.loads((bundle / "request.json").read_text(encoding="utf-8")))
     manifest = cast("dict[str, Json]", json.loads((bundle / "manifest.json").read_text(encoding="utf-8")))
-    channels = _Channels(sent=_sent(bundle, manifest), inputs=rehearsal.inputs, region=_region(manifest))
+    sent = _sent(bundle, manifest)
+    problems = tuple(stand_ins.problems(bundle, rehearsal.inputs, travelling=frozenset(sent)))
+    if problems:
+        raise SmtrainError(problems)
+    channels = _Channels(sent=sent, inputs=rehearsal.inputs, region=_region(manifest))
     results = (run_dir / "results").absolute()
     results.mkdir(exist_ok=True)
     run = JobRun(
         request=_local(request, results, timeout_s=rehearsal.timeout_s),
         workspace=(run_dir / "hosts").absolute(),
         channels=channels.fill,
-        environment={**_environment(env), **_stand_ins(rehearsal.inputs)},
+        environment={**_environment(env), **stand_ins.variables(rehearsal.inputs)},
         isolation=_isolation(request, docker_asked=rehearsal.docker),
         file_systems=rehearsal.inputs,
         checkpoints=CheckpointFolder(results / "sagemaker-checkpoints") if "CheckpointConfig" in request else None,
@@ -161,11 +165,6 @@ def _environment(env: Mapping[str, str]) -> dict[str, str]:
     if "/" in python:
         kept["PATH"] = f"{python.rpartition('/')[0]}:{kept.get('PATH', '')}"
     return {**kept, "SMTRAIN_SCRATCH_DIR": SCRATCH, "SMTRAIN_MASTER_PORT": str(_free_port())}
-
-
-def _stand_ins(inputs: Mapping[str, Path]) -> dict[str, str]:
-    # The agent stages no input whose variable is set.
-    return {shell.input_variable(name): str(path) for name, path in inputs.items()}
 
 
 def _free_port() -> int:

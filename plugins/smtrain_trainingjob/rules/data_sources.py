@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from smtrain.plugin import Problem
-from smtrain_trainingjob import bucket_names
-from smtrain_trainingjob.request_view import Path, RequestView, repeated, shown
+from smtrain_trainingjob.rules import bucket_names
+from smtrain_trainingjob.rules.request_view import Path, RequestView, repeated, shown
 
 _URI = re.compile(r"s3://(?P<bucket>[^/]+)/?(?P<key>.*)", re.DOTALL)
 _LONGEST_KEY_BYTES = 1024

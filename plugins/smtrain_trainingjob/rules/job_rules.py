@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from smtrain.plugin import Job, Problem, warning
-from smtrain_trainingjob import bucket_names, install_rules, machine, request
+from smtrain_trainingjob import machine, request
 from smtrain_trainingjob.options import TrainingJobOptions
+from smtrain_trainingjob.rules import bucket_names, install_rules
 
 
 def problems(job: Job, options: TrainingJobOptions) -> Iterator[Problem]:
@@ -27,9 +28,11 @@ def problems(job: Job, options: TrainingJobOptions) -> Iterator[Problem]:
     yield from _python(options)
     yield from _code_key(options)
     yield from install_rules.problems(options.install)
-    if options.source_dir is not None and not Path(options.source_dir).expanduser().is_dir():
-        what = f"There is no folder `{options.source_dir}`."
-        yield Problem(key="backend.source_dir", what=what, fix="Relative paths start at the current folder.")
+    for key, folder in (("source_dir", options.source_dir), ("install.wheels", options.install.wheels)):
+        # An empty path would be the current folder.
+        if folder is not None and not (folder.strip() and Path(folder).expanduser().is_dir()):
+            what = f"There is no folder `{folder}`."
+            yield Problem(key=f"backend.{key}", what=what, fix="Relative paths start at the current folder, `.`.")
 
 
 def output(job: Job) -> str:

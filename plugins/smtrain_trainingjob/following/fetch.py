@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from smtrain.plugin import ExitCode, Observer, Receipt, aws, fail, runs
-from smtrain_trainingjob import checkpoints, objects, submitted
-from smtrain_trainingjob.objects import Found
-from smtrain_trainingjob.status import describe
-from smtrain_trainingjob.submitted import Submitted
+from smtrain_trainingjob.following import checkpoints, objects, submitted
+from smtrain_trainingjob.following.objects import Found
+from smtrain_trainingjob.following.status import describe
+from smtrain_trainingjob.following.submitted import Submitted
 
 PROGRESS = "progress.jsonl"
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from smtrain.plugin import Receipt, State, aws, runs
-from smtrain_trainingjob import price, submitted
-from smtrain_trainingjob.submitted import Submitted
+from smtrain_trainingjob.following import price, submitted
+from smtrain_trainingjob.following.submitted import Submitted
 
 STATES: Mapping[str, State] = {
     "InProgress": State.RUNNING,

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from smtrain.plugin import Json
-from smtrain_trainingjob import estimator_parts as parts
-from smtrain_trainingjob.python_source import Call, Source, Verbatim, statement
+from smtrain_trainingjob.estimator import parts
+from smtrain_trainingjob.estimator.python_source import Call, Source, Verbatim, statement
 
 REQUIREMENT = "sagemaker>=3.27,<4"
 """The version that the tests send requests with, and later ones; the SDK moved its modules about before."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from smtrain.plugin import LogLine, Receipt, State, aws
-from smtrain_trainingjob import submitted
-from smtrain_trainingjob.status import STATES, describe, transitions
+from smtrain_trainingjob.following import submitted
+from smtrain_trainingjob.following.status import STATES, describe, transitions
 
 GROUP = "/aws/sagemaker/TrainingJobs"
 POLL_S = (2.0, 5.0)

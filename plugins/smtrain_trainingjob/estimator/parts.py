@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from smtrain.plugin import Json
-from smtrain_trainingjob.python_source import WIDTH, statement
+from smtrain_trainingjob.estimator.python_source import WIDTH, statement
 
 _HEAD = '''\
 #!/usr/bin/env python3

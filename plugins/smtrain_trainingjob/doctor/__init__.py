@@ -1,0 +1,1 @@
+"""Looking at an account, its storage and the target before anything is launched."""

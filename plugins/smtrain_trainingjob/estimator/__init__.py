@@ -1,0 +1,1 @@
+"""The same job as a call of the SageMaker Python SDK."""

@@ -1,0 +1,1 @@
+"""Looking after a submitted job: its state, its log, its results, its end."""

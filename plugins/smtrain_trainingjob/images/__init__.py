@@ -1,0 +1,1 @@
+"""AWS's Deep Learning Containers, by framework and version."""

@@ -1,0 +1,1 @@
+"""Existing requests and descriptions of jobs as experiment configs."""
