@@ -37,21 +37,3 @@ def each(do: Callable[[_T], _R], items: Iterable[_T], *, threads: int) -> tuple[
     for _ in range(min(threads, count)):
         threading.Thread(target=work, daemon=True).start()
     return tuple(done.get() for _ in range(count))
-
-
-def both(first: Callable[[], _T], second: Callable[[], _R]) -> tuple[_T, _R]:
-    """Returns what two things return that are done at the same time; raises what either raises."""
-    answers: queue.SimpleQueue[_R | BaseException] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            answers.put(second())
-        except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that can tell it
-            answers.put(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    answer = first()
-    other = answers.get()
-    if isinstance(other, BaseException):
-        raise other
-    return answer, other

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smtrain.agent.ending import AgentCode, AgentError, files_of, say
-from smtrain.agent.parallel import both
 from smtrain.agent.plan import PlannedInput
 from smtrain.agent.store import Bulk, Store, StoredObject, Transfer
 from smtrain.agent.stores import Stores
@@ -64,13 +63,13 @@ def _staged(item: PlannedInput, store: Store, folder: Path) -> Path:
 def _find(item: PlannedInput, store: Store) -> _Found:
     uri = item.uri.removesuffix("*") if item.uri.endswith("/*") else item.uri
     prefix = uri.rstrip("/") + "/"
-    if uri.endswith("/") or item.file is False:
-        below = listing(store, prefix)
-    else:
-        below, beside = both(lambda: listing(store, prefix), lambda: looking(store, uri))
-        exact = tuple(one for one in beside if one.uri == uri)
+    # Each look takes a process, and nearly every URI is of a folder.
+    below = () if item.file else listing(store, prefix)
+    if not below and not uri.endswith("/") and item.file is not False:
+        exact = tuple(one for one in looking(store, uri) if one.uri == uri)
         if exact:
             return _Found(prefix=uri[: uri.rindex("/") + 1], objects=exact, is_file=True)
+        below = listing(store, prefix) if item.file else below
     # Consoles make objects of no bytes whose keys end in "/", to show an empty folder.
     objects = tuple(one for one in below if not one.uri.endswith("/"))
     if not objects:
