@@ -34,7 +34,7 @@ from sagemaker.train import ModelTrainer
 # Of the job, its files and its log.
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 
-JOB_NAME = "smtrain-e024199e7e"
+JOB_NAME = "RUN-ID"
 
 # What ModelTrainer has no argument for. An entry point, for one, it sends only for code
 # of its own staging, and then its own one.
@@ -134,7 +134,7 @@ trainer = ModelTrainer(
             data_source=DataSource(
                 s3_data_source=S3DataSource(
                     s3_data_type="S3Prefix",
-                    s3_uri="s3://bucket/runs/store/8404c9124d5f6d0edb59dc586f971d25/",
+                    s3_uri="s3://bucket/runs/store/AGENT/",
                     s3_data_distribution_type="FullyReplicated",
                 ),
             ),
@@ -151,7 +151,7 @@ trainer = ModelTrainer(
         ),
     ],
     output_data_config=OutputDataConfig(s3_output_path="s3://bucket/runs"),
-    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-e024199e7e"},
+    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/RUN-ID"},
     sagemaker_session=Session(boto_session=boto_session),
 )
 trainer.with_metric_definitions(

@@ -23,7 +23,7 @@ from sagemaker.inputs import TrainingInput
 # Of the job, its files and its log.
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 
-JOB_NAME = "smtrain-5233453278"
+JOB_NAME = "RUN-ID"
 
 
 def upload():
@@ -130,7 +130,7 @@ estimator = Estimator(
             "Regex": "'num_input_tokens_seen': (?:np\\.float\\d+\\()?'?([-+]?(?:[0-9]+(?:\\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|nan|inf))'?[,)}]",
         },
     ],
-    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/smtrain-5233453278"},
+    environment={"SMTRAIN_OUTPUT_URI": "s3://bucket/runs/RUN-ID"},
     hyperparameters={
         "sagemaker_program": '"launch.sh"',
         "sagemaker_submit_directory": '"/opt/ml/input/data/program"',
@@ -148,7 +148,7 @@ estimator.fit(
             distribution="FullyReplicated",
         ),
         "agent": TrainingInput(
-            s3_data="s3://bucket/runs/store/8404c9124d5f6d0edb59dc586f971d25/",
+            s3_data="s3://bucket/runs/store/AGENT/",
             s3_data_type="S3Prefix",
             distribution="FullyReplicated",
         ),
