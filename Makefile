@@ -48,7 +48,7 @@ schemas: $(VENV)/.installed  ## write schemas/ from the typed sections
 	$(BIN)/python -m smtrain.schema_files schemas
 
 clean:  ## remove what was installed and built, the demo's model included; runs/ stays
-	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .demo .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/.installed: $(INSTALLED_FROM)
 	@tests/machine/system_packages demo

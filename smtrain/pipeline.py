@@ -26,7 +26,7 @@ from smtrain.passes.lower import to_bundle, to_demands, to_program
 from smtrain.passes.resolve import resolve
 from smtrain.passes.validate import Execution, validate
 from smtrain.registry import Registry
-from smtrain.spec import Bundle, Job, Program
+from smtrain.spec import Bundle, Job, Program, Run
 
 STORE = ".store"
 """Folder beside the runs that keeps one copy of each local file by digest."""
@@ -90,7 +90,26 @@ def compile_run(request: Request, registry: Registry) -> Compiled:
     findings.add(composed.problems)
     if not composed.tree:
         findings.stop_on_errors()
+    run, execution = _validated(composed, registry, findings)
+    job = _resolved(run, registry, findings)
+    program, bundle = _lowered(job, registry, findings)
+    bundle, run_id = identified(bundle, execution.attempt)
+    findings.add(memory_plan.check(job, program))
+    findings.add(check(bundle))
+    findings.stop_on_errors()
+    findings.add(broken.problem() for broken in registry.broken)
+    return Compiled(
+        composed=composed,
+        execution=execution,
+        job=job,
+        program=program,
+        bundle=bundle,
+        manifest=manifest_of(bundle, run_id, _hands(registry, run.trainer.name, run.backend.name)),
+        warnings=tuple(findings.found),
+    )
 
+
+def _validated(composed: Composed, registry: Registry, findings: _Findings) -> tuple[Run, Execution]:
     validated = validate(composed, registry)
     findings.add(broken.problem() for broken in registry.broken)  # those, too, whose hooks raised by now
     findings.add(validated.problems)
@@ -98,8 +117,11 @@ def compile_run(request: Request, registry: Registry) -> Compiled:
         findings.stop_on_errors()
         message = "validate returned neither a run nor an error"
         raise AssertionError(message)
+    return validated.run, validated.execution
 
-    run = validated.run
+
+def _resolved(run: Run, registry: Registry, findings: _Findings) -> Job:
+    """Returns the job, once nobody objects to it: neither trainer nor backend, nor an organisation's own rules."""
     with registry.blaming(registry.trainers[run.trainer.name]):
         trainer = registry.trainer(run.trainer.name)
         demands = to_demands(run, trainer)
@@ -114,29 +136,18 @@ def compile_run(request: Request, registry: Registry) -> Compiled:
     findings.add(strategy_check.check(resolved.job))
     findings.add(registry.checks(resolved.job))
     findings.stop_on_errors()
-    job = replace(resolved.job, warnings=tuple(findings.found))
+    return replace(resolved.job, warnings=tuple(findings.found))
 
+
+def _lowered(job: Job, registry: Registry, findings: _Findings) -> tuple[Program, Bundle]:
+    run = job.run
     with registry.blaming(registry.trainers[run.trainer.name]):
-        program = to_program(job, trainer)
-
+        program = to_program(job, registry.trainer(run.trainer.name))
     with registry.blaming(registry.backends[run.backend.name]):
+        backend = registry.backend(run.backend.name)
         findings.add(backend.check(job, program, run.backend.options))
         findings.stop_on_errors()
-        bundle, run_id = identified(to_bundle(job, program, backend), validated.execution.attempt)
-
-    findings.add(memory_plan.check(job, program))
-    findings.add(check(bundle))
-    findings.stop_on_errors()
-    findings.add(broken.problem() for broken in registry.broken)
-    return Compiled(
-        composed=composed,
-        execution=validated.execution,
-        job=job,
-        program=program,
-        bundle=bundle,
-        manifest=manifest_of(bundle, run_id, _hands(registry, run.trainer.name, run.backend.name)),
-        warnings=tuple(findings.found),
-    )
+        return program, to_bundle(job, program, backend)
 
 
 def write(compiled: Compiled) -> Path:

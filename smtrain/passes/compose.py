@@ -7,9 +7,10 @@ through, since the next pass knows every legal key and answers better than "key 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -28,6 +29,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import OmegaConfBaseException
 
 from smtrain.credentials import hidden_override
@@ -38,6 +40,8 @@ from smtrain.spec import Json
 
 MAIN_CONFIG = "pkg://smtrain_conf"
 PRIMARY = "config"
+HYDRAS_RESOLVERS = ("now", "hydra", "python_version")
+"""Registered by hydra.core.utils.setup_globals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +174,8 @@ def _compose_once(loader: ConfigLoaderImpl, config_name: str, overrides: tuple[s
     config = loader._compose_config_from_defaults_list(defaults.defaults, repo)  # noqa: SLF001  # as above
     ConfigLoaderImpl._apply_overrides_to_config(defaults.config_overrides, config)  # noqa: SLF001  # as above
     config.pop("hydra", None)
-    tree, unresolved, problems = _resolve(config)
+    with _without_hydras_resolvers():
+        tree, unresolved, problems = _resolve(config)
     typed = {key_of(text): hidden_override(text) for text in ours}
     values = {override.key_or_group: typed[override.key_or_group] for override in defaults.config_overrides}
     return Composed(
@@ -180,6 +185,17 @@ def _compose_once(loader: ConfigLoaderImpl, config_name: str, overrides: tuple[s
         choices={key: value for key, value in defaults.overrides.known_choices.items() if value is not None},
         problems=(*missing_search_paths(str(warning.message) for warning in warned), *problems),
     )
+
+
+@contextlib.contextmanager
+def _without_hydras_resolvers() -> Iterator[None]:
+    """Hides what Hydra registers in a process that sweeps: with `now` the clock would enter a compile."""
+    known = BaseContainer._resolvers  # noqa: SLF001  # there is no public way to get one back
+    held = {name: known.pop(name) for name in HYDRAS_RESOLVERS if name in known}
+    try:
+        yield
+    finally:
+        known.update(held)
 
 
 def _is_hydras(text: str) -> bool:

@@ -3,6 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hydra.core.utils import setup_globals
+from omegaconf import OmegaConf
 
 from smtrain.errors import Origin
 from smtrain.passes.compose import Composed, Request, compose
@@ -84,6 +86,11 @@ def test_composing_goes_on_past_a_bad_override(configs: Path) -> None:
 def test_the_clock_cannot_enter_a_compile(configs: Path) -> None:
     (problem,) = composed("name=${now:%H}").problems
     assert problem.key == "name"
+    # As in a sweep, in whose process Hydra runs.
+    setup_globals()
+    (problem,) = composed("name=${now:%H}").problems
+    assert problem.key == "name"
+    assert OmegaConf.has_resolver("now")
 
 
 def test_hydras_own_settings_are_left_to_hydra(configs: Path) -> None:
