@@ -131,13 +131,14 @@ def test_zero2_trains_across_two_hosts(client: Client) -> None:
 def test_a_stopped_job_goes_on_to_the_same_last_step(client: Client) -> None:
     """Of one process a host: several on CPUs cannot resume under transformers 5.6."""
     words = [word for word in client.words if not word.startswith(("compute.nodes=", "compute.processes", "strategy="))]
-    words += ["trainer.args.max_steps=60", "trainer.args.save_steps=5", "trainer.args.learning_rate=0.001"]
+    words += ["trainer.args.max_steps=1000", "trainer.args.save_steps=20", "trainer.args.learning_rate=0.001"]
     submitted = client("run", *words, "--detach", "--json")
     assert submitted.code == 0, submitted.out + submitted.err
     run_id = submitted.document["run_id"]
     deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and not client.keys(f"runs/{run_id}/checkpoints/train/checkpoint-10/.smtrain"):
-        time.sleep(0.5)
+    # Any: on a quick machine the first ones are pruned before anybody sees them.
+    while time.monotonic() < deadline and not client.keys(f"runs/{run_id}/checkpoints/train/checkpoint-"):
+        time.sleep(0.2)
     assert client("stop", run_id).code == 0
     assert client("status", run_id, "--json").document["state"] == "stopped"
     again = client("run", *words, "--json")
@@ -145,7 +146,7 @@ def test_a_stopped_job_goes_on_to_the_same_last_step(client: Client) -> None:
     assert (again.document["job"], again.document["tries"]) == (f"{run_id}-t2", 2)
     assert "going on from" in client("logs", run_id).out
     curve = losses(client.folder, run_id)
-    assert sorted(curve) == list(range(1, 61))
+    assert sorted(curve) == list(range(1, 1001))
 
 
 def test_whoever_follows_may_leave(client: Client) -> None:
