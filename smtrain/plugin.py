@@ -26,6 +26,7 @@ from smtrain import (
     runs,
     shell,
     suggest,
+    target_paths,
 )
 from smtrain.errors import (
     ExitCode,
@@ -215,5 +216,6 @@ __all__ = [
     "shell",
     "source_files",
     "suggest",
+    "target_paths",
     "warning",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
-from smtrain.plugin import Input, Job, ModelSource, Problem, Program, Staging
+from smtrain.plugin import Input, Job, ModelSource, Problem, Program, Staging, target_paths
 from smtrain.plugin import suggest as suggestions
 from smtrain_trainingjob.options import Channel, TrainingJobOptions
 from smtrain_trainingjob.request_keys import INPUTS
@@ -13,8 +13,6 @@ from smtrain_trainingjob.rules import bucket_names
 
 OURS = ("program", "agent", "source", "wheels")
 """Channels of smtrain's own."""
-
-TARGET = "target:"
 
 
 def copied(program: Program, options: TrainingJobOptions) -> tuple[Input, ...]:
@@ -39,7 +37,7 @@ def problems(program: Program, options: TrainingJobOptions) -> Iterator[Problem]
         fix = suggestions.did_you_mean(name, names) if names else "Leave it out."
         yield Problem(key=f"backend.inputs.{name}", what=what, fix=fix)
     for item in program.inputs:
-        if item.staging is Staging.IN_PLACE and not item.uri.startswith(TARGET):
+        if item.staging is Staging.IN_PLACE and not target_paths.is_on_target(item.uri):
             yield _here_alone(item)
         elif item.staging is Staging.COPY and (fault := bucket_names.fault(item.uri)):
             yield Problem(key=_key(item), what=fault, fix=bucket_names.RULE)

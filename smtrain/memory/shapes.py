@@ -80,11 +80,6 @@ class ModelShape:
         return self.kv_heads * self.head_dim
 
     @property
-    def expert_parameters(self) -> int:
-        """Elements of all experts of one layer."""
-        return self.experts * 3 * self.hidden * self.intermediate
-
-    @property
     def embedding_parameters(self) -> int:
         """Elements of the embedding, and of the output matrix where it is another."""
         return self.vocabulary * self.hidden * (1 if self.tied_embeddings else 2)
