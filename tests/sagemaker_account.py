@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from plain_jobs import job_environment
 
 from smtrain.aws import client as aws
 
@@ -17,7 +18,8 @@ def service(tmp_path_factory):
     pytest.importorskip("moto.server", reason="moto[server] is not installed")
     from sagemaker_service import SageMakerService
 
-    with SageMakerService(tmp_path_factory.mktemp("sagemaker"), grace_s=5, sync_every_s=0.1) as up:
+    folder = tmp_path_factory.mktemp("sagemaker")
+    with SageMakerService(folder, grace_s=5, sync_every_s=0.1, job_environment=job_environment()) as up:
         up.client("s3").create_bucket(Bucket=BUCKET)
         yield up
 

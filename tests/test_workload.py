@@ -301,7 +301,7 @@ def test_of_two_started_at_once_one_is_refused(run_dir: Path) -> None:
 
 
 def test_the_run_goes_on_when_smtrain_is_killed(run_dir: Path) -> None:
-    source = READY + "import time\nfor n in range(20): print(n); time.sleep(0.05)\nprint('end')\n"
+    source = READY + "import time\nwhile not pathlib.Path('go').exists(): time.sleep(0.02)\nprint('end')\n"
     source += "pathlib.Path('../exit_code').write_text('0\\n')"
     child = start(run_dir, source)
     until((run_dir / "bundle" / "ready").exists)
@@ -312,6 +312,7 @@ def test_the_run_goes_on_when_smtrain_is_killed(run_dir: Path) -> None:
     assert runs.current(run_dir, was).state is State.RUNNING
     leader = json.loads((run_dir / "workload.json").read_text())["pid"]
     assert str(run_dir / "lock") in {str(file.readlink()) for file in Path(f"/proc/{leader}/fd").iterdir()}
+    (run_dir / "bundle" / "go").touch()
     until(lambda: not runs.is_running(run_dir))
     assert runs.tail(run_dir, 1) == ("end",)
     assert runs.current(run_dir, was).state is State.SUCCEEDED

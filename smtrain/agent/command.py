@@ -7,9 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from smtrain.agent import failure, node, plan
+from smtrain.agent import node, plan
 from smtrain.agent.ending import AgentCode, AgentError, say
-from smtrain.agent.job import Job
+from smtrain.agent.interruption import Interruption
+from smtrain.agent.parallel import Begun
+from smtrain.agent.staging import stage
+from smtrain.agent.stores import Stores
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,13 +22,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         here = node.read(os.environ)
         planned = plan.load(path, os.environ)
     except AgentError as error:
-        say(error.reason)
-        failure.write(node.failure_file(os.environ), error.reason[: failure.LIMIT])
-        return error.code
-    return Job(here, planned, command).run()
+        return _refuse(error)
+    interruption = Interruption(node=here.rank, host=here.host)
+    interruption.listen()
+    stores = Stores(os.environ, tools=here.scratch / "tools", python=here.python, may_install=planned.install.allowed)
+    # Whoever rehearses may say where an input is already.
+    missing = tuple(item for item in planned.inputs if not os.environ.get(item.variable))
+    # Nothing takes longer: it goes on beside everything else that there is to prepare, the rest of the agent included.
+    staged = Begun(lambda: stage(missing, stores, here.scratch))
+    from smtrain.agent.job import Job
+
+    return Job(here, planned, command, interruption=interruption, stores=stores, staged=staged).run()
 
 
 def _split(words: list[str]) -> tuple[Path, tuple[str, ...]]:
     if len(words) < len(("AGENT.json", "--", "COMMAND")) or words[1] != "--":
         raise AgentError(AgentCode.BAD_PLAN, "usage: python3 agent AGENT.json -- COMMAND...")
     return Path(words[0]), tuple(words[2:])
+
+
+def _refuse(error: AgentError) -> int:
+    from smtrain.agent import failure
+
+    say(error.reason)
+    failure.write(node.failure_file(os.environ), error.reason[: failure.LIMIT])
+    return error.code

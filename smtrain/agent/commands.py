@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,7 @@ def run(
     Raises:
       OSError: it cannot be started.
       subprocess.TimeoutExpired: it took too long.
+      Ending: the agent ended meanwhile.
     """
     with subprocess.Popen(
         argv,
@@ -52,6 +54,7 @@ def run(
     ) as process:
         _running.add(process.pid)
         try:
+            _go_on()
             output, errors = process.communicate(text, timeout=timeout_s)
         except BaseException:
             kill_group(process.pid)
@@ -59,16 +62,28 @@ def run(
             raise
         finally:
             _running.discard(process.pid)
+    _go_on()
     return Completed(code=process.returncode, output=output, errors=errors)
 
 
+class Ending(BaseException):
+    """The agent ends, and nothing is to be tried again."""
+
+
 def kill_all() -> None:
-    """Kills what other threads are running, when the agent ends before them."""
+    """Kills what other threads are running, and what they would start, when the agent ends before them."""
+    _ending.set()
     for group in tuple(_running):
         kill_group(group)
 
 
+def _go_on() -> None:
+    if _ending.is_set():
+        raise Ending
+
+
 _running: set[int] = set()
+_ending = threading.Event()
 
 
 def kill_group(group: int, number: signal.Signals = signal.SIGKILL) -> None:

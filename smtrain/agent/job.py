@@ -1,7 +1,7 @@
 """Everything around the command, in order.
 
-Meet the other nodes, fetch the secrets, install what is lacking, stage the inputs, agree on a checkpoint and bring it
-here, wait for the others, run the command, upload what it saves meanwhile, take its results away.
+Meet the other nodes, fetch the secrets, install what is lacking, wait for the inputs, agree on a checkpoint and bring
+it here, wait for the others, run the command, upload what it saves meanwhile, take its results away.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from smtrain.agent.keeper import Keeper, Upkeep
 from smtrain.agent.leader import Leader
 from smtrain.agent.member import Member
 from smtrain.agent.node import Node
+from smtrain.agent.parallel import Begun
 from smtrain.agent.peers import Alone, Peers
 from smtrain.agent.plan import Json, Plan
 from smtrain.agent.progress import ProgressUpload
 from smtrain.agent.restore import restore
 from smtrain.agent.saved import SavedCheckpoints
-from smtrain.agent.staging import stage
 from smtrain.agent.store import Store
 from smtrain.agent.stores import Stores
 from smtrain.agent.uploader import FirstNode, Kept, OtherNode
@@ -40,28 +40,38 @@ _LAST_WORDS_S = 30.0
 class Job:
     """One run on this node."""
 
-    def __init__(self, node: Node, plan: Plan, command: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        plan: Plan,
+        command: tuple[str, ...],
+        *,
+        interruption: Interruption,
+        stores: Stores,
+        staged: Begun[dict[str, str]],
+    ) -> None:
         """Does nothing yet.
 
         Args:
           node: this node.
           plan: what to do around the command.
           command: its words.
+          interruption: which listens already.
+          stores: of the inputs and of the output.
+          staged: the variables of the inputs, which are being brought here.
         """
         self._node = node
         self._plan = plan
         self._command = command
-        self._interruption = Interruption(node=node.rank, host=node.host)
+        self._interruption = interruption
         self._announced: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._peers: Peers = Alone()
-        self._stores = Stores(
-            os.environ, tools=node.scratch / "tools", python=node.python, may_install=plan.install.allowed
-        )
+        self._stores = stores
+        self._staged = staged
         self._secrets: Mapping[str, str] = {}
 
     def run(self) -> int:
         """Runs to the end; returns the exit code."""
-        self._interruption.listen()
         try:
             cause = self._attempt()
         except Exception as error:  # noqa: BLE001 - whatever breaks, the reason must be told
@@ -100,7 +110,7 @@ class Job:
         node, control = self._node, self._plan.control
         if node.nodes == 1:
             return Alone()
-        token = hashlib.sha256(f"{node.output_uri}\n{self._plan.digest}".encode()).hexdigest()
+        token = hashlib.sha256(f"{node.output_uri}\n".encode() + self._plan.document).hexdigest()
         if node.rank == 0:
             return Leader(
                 nodes=node.nodes,
@@ -126,10 +136,7 @@ class Job:
         node, plan = self._node, self._plan
         self._secrets = secret_values.fetch(plan.secrets, os.environ)
         install(plan.install, node.python, node.scratch)
-        # Whoever rehearses may say where an input is already.
-        missing = [item for item in plan.inputs if not os.environ.get(item.variable)]
-        staged = stage(missing, self._stores, node.scratch)
-        return {**staged, **self._secrets}
+        return {**self._staged.result(), **self._secrets}
 
     def _resume(self) -> list[Upkeep]:
         """Brings the checkpoint here; returns what to look after from now on."""

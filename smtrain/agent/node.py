@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ def read(environment: Mapping[str, str]) -> Node:
     return Node(
         rank=_number(environment, "SMTRAIN_NODE_RANK", "0"),
         nodes=nodes,
-        host=environment.get("SMTRAIN_HOST") or socket.gethostname(),
+        host=environment.get("SMTRAIN_HOST") or os.uname().nodename,
         master=_text(environment, "SMTRAIN_MASTER_ADDR") if nodes > 1 else "",
         control_port=_number(environment, "SMTRAIN_MASTER_PORT") + 1 if nodes > 1 else 0,
         scratch=Path(_text(environment, "SMTRAIN_SCRATCH_DIR")),

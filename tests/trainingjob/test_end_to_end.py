@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from importlib import util
 from pathlib import Path
 
 import pytest
+from agent_runs import until
 from commands import COMMAND, Answer
+from held_training import hold
+from plain_jobs import job_environment
 from sagemaker_service import SageMakerService
 
 pytestmark = [pytest.mark.slow, pytest.mark.train]
@@ -25,8 +27,10 @@ ROWS = [{"instruction": f"Name sea number {number}.", "input": "", "output": "Th
 @pytest.fixture
 def service(tmp_path: Path, tiny_model: Path) -> Iterator[SageMakerService]:
     """SageMaker, with the tiny model and rows in its S3."""
-    quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "SMTRAIN_SCRATCH_DIR": "/opt/ml/scratch"}
-    with SageMakerService(tmp_path / "sagemaker", job_environment=quiet) as running:
+    inherited = {
+        name: os.environ[name] for name in ("HF_HUB_OFFLINE", "TOKENIZERS_PARALLELISM", "TORCH_EXTENSIONS_DIR")
+    }
+    with SageMakerService(tmp_path / "sagemaker", job_environment={**inherited, **job_environment()}) as running:
         s3 = running.client("s3")
         s3.create_bucket(Bucket=BUCKET)
         for path in tiny_model.iterdir():
@@ -131,35 +135,21 @@ def test_zero2_trains_across_two_hosts(client: Client) -> None:
 def test_a_stopped_job_goes_on_to_the_same_last_step(client: Client) -> None:
     """Of one process a host: several on CPUs cannot resume under transformers 5.6."""
     words = [word for word in client.words if not word.startswith(("compute.nodes=", "compute.processes", "strategy="))]
-    words += ["trainer.args.max_steps=1000", "trainer.args.save_steps=20", "trainer.args.learning_rate=0.001"]
+    words += ["trainer.args.max_steps=12", "trainer.args.save_steps=4", "trainer.args.learning_rate=0.001"]
+    go = client.folder / "go"
+    words.append(f"backend.source_dir={hold(client.folder / 'source', 8, go=go)}")
     submitted = client("run", *words, "--detach", "--json")
     assert submitted.code == 0, submitted.out + submitted.err
     run_id = submitted.document["run_id"]
-    deadline = time.monotonic() + 200
-    # Any: on a quick machine the first ones are pruned before anybody sees them.
-    while time.monotonic() < deadline and not client.keys(f"runs/{run_id}/checkpoints/train/checkpoint-"):
-        time.sleep(0.2)
+    saved = f"runs/{run_id}/checkpoints/train/checkpoint-4/.smtrain/node-0.json"
+    until(lambda: client.keys(saved), 200)
     assert client("stop", run_id).code == 0
     assert client("status", run_id, "--json").document["state"] == "stopped"
+    go.touch()
     again = client("run", *words, "--json")
     assert again.code == 0, again.out[-3000:] + again.err[-3000:]
     assert (again.document["job"], again.document["tries"]) == (f"{run_id}-t2", 2)
-    assert "going on from" in client("logs", run_id).out
+    log = client("logs", run_id).out
+    assert re.search("going on from .*/checkpoint-4$", log, re.MULTILINE), log
     curve = losses(client.folder, run_id)
-    assert sorted(curve) == list(range(1, 1001))
-
-
-def test_whoever_follows_may_leave(client: Client) -> None:
-    process = subprocess.Popen(
-        (*COMMAND, "run", *client.words), cwd=client.folder, env=client.env, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "algo-1" in line:
-            break
-    process.send_signal(signal.SIGINT)
-    rest = process.stdout.read()
-    assert process.wait(60) == 130
-    assert "goes on without you" in rest
-    (run_dir,) = (client.folder / "runs").glob("smtrain-*")
-    assert client.service.wait(run_dir.name)["TrainingJobStatus"] == "Completed"
+    assert sorted(curve) == list(range(1, 13))

@@ -213,28 +213,28 @@ def canonical(request: Request) -> Request:
     return stated | {"OutputDataConfig": {"CompressionType": "GZIP", **stated["OutputDataConfig"]}}
 
 
-@pytest.mark.sdk
+@pytest.mark.sdk("sdk-v3")
 @pytest.mark.slow
 @each
 def test_sdk_v3_sends_the_same_request(name: str, sent_v3: Sent) -> None:
     assert canonical(sent_v3.jobs[SAMPLES[name]["TrainingJobName"]]) == canonical(SAMPLES[name])
 
 
-@pytest.mark.sdk
+@pytest.mark.sdk("sdk-v2")
 @pytest.mark.slow
 @each
 def test_sdk_v2_sends_the_same_request(name: str, sent_v2: Sent) -> None:
     assert canonical(sent_v2.jobs[SAMPLES[name]["TrainingJobName"]]) == canonical(SAMPLES[name])
 
 
-@pytest.mark.sdk
+@pytest.mark.sdk("sdk-v3")
 @pytest.mark.slow
 def test_sdk_v3_asks_after_the_job_by_its_own_name(sent_v3: Sent) -> None:
     asked = {request["TrainingJobName"] for call, request in sent_v3.calls if call == "SageMaker.DescribeTrainingJob"}
     assert asked == {request["TrainingJobName"] for request in SAMPLES.values()}
 
 
-@pytest.mark.sdk
+@pytest.mark.sdk("sdk-v2", "sdk-v3")
 @pytest.mark.slow
 def test_the_sdks_call_nothing_else(sent_v2: Sent, sent_v3: Sent) -> None:
     names = {call for sent in (sent_v2, sent_v3) for call, _ in sent.calls}

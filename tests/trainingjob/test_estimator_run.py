@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sagemaker_service import SageMakerService
 
 pytest_plugins = ("plain_account", "plain_trainer")
-pytestmark = [pytest.mark.sdk, pytest.mark.slow, pytest.mark.usefixtures("plain_trainer")]
+pytestmark = [pytest.mark.sdk("sdk-v2", "sdk-v3"), pytest.mark.slow, pytest.mark.usefixtures("plain_trainer")]
 
 SOURCE = "a b/é.txt"
 SHOWS = f'echo "found: $(cat "/opt/ml/input/data/source/{SOURCE}")"; echo "loss=1.2e-05"; {TRAINS}'

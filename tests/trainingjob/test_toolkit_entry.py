@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sagemaker_service import SageMakerService
 
 pytest_plugins = ("plain_account", "plain_trainer")
-pytestmark = [pytest.mark.sdk, pytest.mark.slow]
+pytestmark = [pytest.mark.sdk("toolkit"), pytest.mark.slow]
 
 SHOW = """\
 #!/usr/bin/env bash

@@ -11,7 +11,7 @@ from smtrain_trainingjob.rehearsal import folders, namespaces
 from smtrain_trainingjob.rehearsal.engine import JobRun
 from smtrain_trainingjob.rehearsal.outcome import Status
 
-pytestmark = pytest.mark.sdk
+pytestmark = pytest.mark.sdk("toolkit")
 
 ENTRY = """\
 #!/bin/bash

@@ -46,11 +46,11 @@ def smtrain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 @pytest.fixture
-def words(account, tmp_path):
+def words(account):
     return (
         *("backend=trainingjob", "trainer=plain", "model.path=ORG/NAME", f"backend.role={account.role}"),
         *("backend.region=us-east-1", "compute.instance_type=ml.m5.large", "storage.output=s3://bucket/runs"),
-        *("backend.checkpoints.interval_s=1", f"backend.scratch_dir={tmp_path}/scratch", "++launcher.kind=torchrun"),
+        *("backend.checkpoints.interval_s=1", "++launcher.kind=torchrun"),
     )
 
 
@@ -118,6 +118,19 @@ def test_an_interrupt_leaves_the_job_and_stop_ends_it(words, tmp_path, smtrain) 
     assert "so far" in smtrain("ps").out
     assert smtrain("stop", run_id).out == f"{run_id}: stopped\n"
     assert "saving" in smtrain("logs", run_id).out
+
+
+def test_whoever_follows_may_leave_and_the_job_goes_on_to_its_end(account, words, tmp_path, smtrain) -> None:
+    two = ("compute.nodes=2", "strategy=ddp", script(f"echo ready; until [[ -e {tmp_path}/go ]]; do sleep 0.1; done"))
+    with subprocess.Popen((*COMMAND, "run", *words, *two), cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any(line == "algo-1  ready\n" for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+    run_id = str(receipt(tmp_path)["run_id"])
+    assert (process.returncode, f"{run_id} goes on without you" in rest) == (130, True)
+    (tmp_path / "go").touch()
+    assert account.wait(run_id)["TrainingJobStatus"] == "Completed"
 
 
 def test_a_sweep_submits_every_point(account, words, tmp_path, smtrain) -> None:
