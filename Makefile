@@ -53,7 +53,7 @@ clean:  ## remove what was installed and built, the demo's model included; runs/
 $(VENV)/.installed: $(INSTALLED_FROM)
 	@tests/machine/system_packages demo
 	@echo "Installing torch, LLaMA-Factory and smtrain into $(VENV): about 2.3 GB, 3 to 10 minutes, once."
-	@tests/machine/install $(VENV) llamafactory,data,demo,dev
+	@tests/machine/install $(VENV) llamafactory,native,data,demo,dev
 	@touch $@
 
 .PHONY: help demo test lint check format schemas clean

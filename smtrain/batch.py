@@ -54,6 +54,7 @@ def resolve(
       accumulation: forward passes per optimizer step; None derives it from the global size, else 1.
       world_size: processes over all nodes.
       micro_key: the configuration key that set the micro size, for messages; a trainer's own argument may have.
+        "" where no key can, since the trainer fills micro-batches by tokens.
       accumulation_key: the same for accumulation.
     """
     named = ((GLOBAL_KEY, global_size), (micro_key, micro_size), (accumulation_key, accumulation))
@@ -81,10 +82,11 @@ def resolve(
 
 def _arithmetic(asked: _Asked) -> str:
     named = ((asked.micro_key, asked.micro_size), (asked.accumulation_key, asked.accumulation))
-    factors = [f"{key} {value}" for key, value in named if value is not None]
+    factors = [f"{key} {value}" for key, value in named if key and value is not None]
     factors.append(f"{asked.world_size} process{'es' if asked.world_size > 1 else ''}")
     relation = "≠" if asked.in_full else "is not a multiple of"
-    return f"{GLOBAL_KEY} {asked.global_size} {relation} {' × '.join(factors)} = {asked.unit}."
+    total = f" = {asked.unit}" if len(factors) > 1 else ""
+    return f"{GLOBAL_KEY} {asked.global_size} {relation} {' × '.join(factors)}{total}."
 
 
 def _ways_out(asked: _Asked) -> list[str]:
@@ -92,7 +94,10 @@ def _ways_out(asked: _Asked) -> list[str]:
     nearest = [asked.unit] if asked.in_full else [size for size in (below, below + asked.unit) if size]
     ways = ["Say " + " or ".join(f"{GLOBAL_KEY}={size}" for size in nearest) + "."]
     per_process, remainder = divmod(asked.global_size, asked.world_size)
-    if remainder == 0:
+    if remainder == 0 and not asked.micro_key:
+        fitting = _nearest_divisor(per_process, asked.accumulation or 1)
+        ways.append(f"Or keep {GLOBAL_KEY}={asked.global_size} with {asked.accumulation_key}={fitting}.")
+    elif remainder == 0:
         micro = _nearest_divisor(per_process, asked.micro_size or 1)
         ways.append(
             f"Or keep {GLOBAL_KEY}={asked.global_size} with {asked.micro_key}={micro} "

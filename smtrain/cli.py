@@ -29,6 +29,7 @@ smtrain: compile a fine-tuning configuration and run it where you say.
 
 {_VERB_LINES}
 
+Plugins may bring further commands: smtrain plugins lists them, and each tells its flags with --help.
 Hydra's flags keep working: -m, --cfg job, --info defaults, --config-dir DIR, --shell-completion install=bash.
 Every verb takes --json. Exit codes: 0 done, 1 the workload failed, 2 the configuration is wrong, 3 a plugin is broken,
 4 something is missing here, 5 the remote side refused, 130 interrupted."""
@@ -100,17 +101,26 @@ VERB_FUNCTIONS = {
 
 
 def _function(line: CommandLine) -> Verb:
-    if line.request is not None and line.options.help:
-        return lambda _, console: _help(line.verb, console)
-    address = "smtrain.verbs.hydra:dispatch" if line.asks_hydra else VERB_FUNCTIONS[line.verb]
-    module, _, name = address.partition(":")
+    if line.asks_help:
+        return _help
+    module, _, name = _address(line).partition(":")
     return cast(Verb, getattr(importlib.import_module(module), name))
 
 
-def _help(verb: str, console: Console) -> ExitCode:
+def _address(line: CommandLine) -> str:
+    if line.asks_hydra:
+        return "smtrain.verbs.hydra:dispatch"
+    return VERB_FUNCTIONS[line.verb] if line.command is None else "smtrain.verbs.command:command"
+
+
+def _help(line: CommandLine, console: Console) -> ExitCode:
+    if line.command is not None:
+        console.say(line.command.help())
+        console.result({spec.name: spec.summary for spec in line.command.offers})
+        return ExitCode.DONE
     console.say(HELP)
-    if verb in command_line.OWN_FLAGS:
-        console.say(f"\nFlags of {verb}:\n{command_line.OWN_FLAGS[verb]}")
+    if line.verb in command_line.OWN_FLAGS:
+        console.say(f"\nFlags of {line.verb}:\n{command_line.OWN_FLAGS[line.verb]}")
     return ExitCode.DONE
 
 

@@ -1,17 +1,16 @@
-"""The command line, parsed: the verb, our flags, and Hydra's own."""
+"""The command line, parsed: the verb, our flags, Hydra's own, and those of plugins' commands."""
 
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from smtrain.errors import fail
-from smtrain.suggest import did_you_mean
-
 if TYPE_CHECKING:
     from smtrain.passes.compose import Request
+    from smtrain.plugin_commands import PluginCommand
 
 COMPILING = ("run", "plan", "rehearse", "doctor", "explain")
 """Verbs that take overrides."""
@@ -30,7 +29,7 @@ VERBS: dict[str, str] = {
     "stop": "end a run, giving it time to save",
     "fetch": "bring the results of a remote run here",
     "import": "turn another tool's configuration into an experiment config",
-    "plugins": "list trainers, backends and importers, and what is broken",
+    "plugins": "list trainers, backends, importers and commands, and what is broken",
 }
 
 FETCHABLE = ("model", "checkpoints", "metrics")
@@ -54,16 +53,18 @@ class CommandLine:
     """One parsed command line.
 
     Attributes:
-      verb: one of `VERBS`.
+      verb: one of `VERBS`, or the words of a plugin's command.
       options: the flags: Hydra's own and a few of ours for verbs that take overrides, each verb's own otherwise.
       operands: for `explain`, the key.
       request: what to compose, for verbs that take overrides.
+      command: the plugin's command that was asked for.
     """
 
     verb: str
     options: argparse.Namespace
     operands: tuple[str, ...] = ()
     request: Request | None = None
+    command: PluginCommand | None = None
 
     @property
     def composable(self) -> Request:
@@ -74,33 +75,48 @@ class CommandLine:
         return self.request
 
     @property
+    def asks_help(self) -> bool:
+        """Whether it asks what a verb that takes overrides is for."""
+        return (self.request is not None or self.command is not None) and bool(self.options.help)
+
+    @property
     def asks_hydra(self) -> bool:
         """Whether a flag asks for something that Hydra does itself."""
         flags = ("multirun", "cfg", "info", "hydra_help", "shell_completion")
         return self.request is not None and any(getattr(self.options, flag) for flag in flags)
 
 
-def verb_of(argv: Sequence[str]) -> tuple[str, list[str]]:
-    """Splits a command line into its verb and the rest; no verb means `run`.
-
-    Raises:
-      SmtrainError: it begins with a word that is neither a verb nor an override.
-    """
-    if argv and argv[0] in VERBS:
-        return argv[0], list(argv[1:])
-    if argv and argv[0].isalpha():
-        what = f"`{argv[0]}` is no verb, and no override of the form KEY=VALUE."
-        raise fail(what, did_you_mean(argv[0], VERBS))
-    return "run", list(argv)
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 
 
 def parse(argv: Sequence[str]) -> CommandLine:
-    """Parses a command line; argparse's own exit with code 2 and usage is left to happen."""
-    verb, rest = verb_of(argv)
-    return _compiling(verb, rest) if verb in COMPILING else _plain(verb, rest)
+    """Parses a command line; argparse's own exit with code 2 and usage is left to happen.
+
+    A line that begins with a plain word which is none of our verbs may be for a plugin's command; only then are the
+    plugins looked at here.
+
+    Raises:
+      SmtrainError: it begins with a word that is neither a verb, nor a command, nor an override.
+    """
+    first = argv[0] if argv else "run"
+    if first in VERBS:
+        verb, rest = first, list(argv[1:])
+        return _compiling(verb, rest) if verb in COMPILING else _plain(verb, rest)
+    if first.isalpha() or _WORD.fullmatch(first):
+        return _of_a_plugin(argv)
+    return _compiling("run", list(argv))
 
 
-def _compiling(verb: str, rest: list[str]) -> CommandLine:
+def _of_a_plugin(argv: Sequence[str]) -> CommandLine:
+    from smtrain import plugin_commands
+
+    command, rest = plugin_commands.find(argv, VERBS)
+    if command.only_lists or {"-h", "--help"} & set(rest):
+        return CommandLine(verb=command.words, options=argparse.Namespace(help=True), command=command)
+    return _compiling(command.words, rest, command)
+
+
+def _compiling(verb: str, rest: list[str], command: PluginCommand | None = None) -> CommandLine:
     # Hydra takes a quarter of a second to import; whoever interrupts that, or asks for help, need not wait for it.
     from hydra._internal.utils import get_args_parser
 
@@ -109,8 +125,11 @@ def _compiling(verb: str, rest: list[str]) -> CommandLine:
     parser = get_args_parser()
     parser.prog = f"smtrain {verb}"
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("--yes", "-y", action="store_true", help="do not ask before spending money")
-    parser.add_argument("--detach", "-d", action="store_true", help="return once the run has started")
+    if command is not None:
+        command.add_arguments(parser)
+    else:
+        parser.add_argument("--yes", "-y", action="store_true", help="do not ask before spending money")
+        parser.add_argument("--detach", "-d", action="store_true", help="return once the run has started")
     if verb == "rehearse":
         _add_rehearsal(parser)
     flags = parser.parse_intermixed_args(rest)
@@ -125,7 +144,7 @@ def _compiling(verb: str, rest: list[str]) -> CommandLine:
         config_dirs=tuple(folder for folder in (flags.config_path, flags.config_dir) if folder),
         config_name=flags.config_name or PRIMARY,
     )
-    return CommandLine(verb=verb, options=flags, operands=operands, request=request)
+    return CommandLine(verb=verb, options=flags, operands=operands, request=request, command=command)
 
 
 def _add_rehearsal(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Tab completion: Hydra's own, taught our verbs and flags.
+"""Tab completion: Hydra's own, taught our verbs and flags, and the commands of plugins.
 
 Hydra's shell functions call `smtrain -sc query=SHELL` with the line so far in COMP_LINE; Hydra takes every word after
 the program for an override, so what only we know is taken out before it looks.
@@ -30,9 +30,9 @@ class TypedLine:
 
     Attributes:
       program: its first word.
-      earlier: the words between the program (and a verb that takes overrides) and the last one.
+      earlier: the words between the program (and a verb or command that takes overrides) and the last one.
       last: the word to complete; "" after a space.
-      verbs: the verbs that could complete it.
+      verbs: the verbs, or words of commands, that could complete it.
       takes_overrides: whether it may be an override.
     """
 
@@ -59,22 +59,38 @@ class TypedLine:
         return " ".join((self.program, *earlier, self.last))
 
 
-def typed_line(text: str) -> TypedLine:
-    """Returns the parts of a command line that ends at the cursor, program first."""
+def typed_line(text: str, commands: Iterable[str] = ()) -> TypedLine:
+    """Returns the parts of a command line that ends at the cursor, program first.
+
+    Args:
+      text: the line.
+      commands: the commands of plugins, each of one word or two.
+    """
     program, *words = text.split() or ["smtrain"]
     if text[-1:].isspace():
         words.append("")
     *earlier, last = words or [""]
-    verb = earlier[0] if earlier and earlier[0] in VERBS else None
+    names = [(verb,) for verb in VERBS] + [tuple(name.split()) for name in commands]
+    verb = max((name for name in names if tuple(earlier[: len(name)]) == name), key=len, default=())
+    begun = {
+        name[len(earlier)] for name in names if name[: len(earlier)] == tuple(earlier) and len(name) > len(earlier)
+    }
     return TypedLine(
         program=program,
-        earlier=tuple(_without_flags(earlier[verb is not None :])),
+        earlier=tuple(_without_flags(earlier[len(verb) :])),
         last=last,
-        verbs=tuple(name for name in VERBS if name.startswith(last)) if not earlier else (),
-        takes_overrides=(verb is None or verb in COMPILING)
+        verbs=tuple(sorted(word for word in begun if word.startswith(last))),
+        takes_overrides=_takes_overrides(verb, only_begun=bool(begun) and bool(earlier))
         and not last.startswith("-")
         and (not earlier or earlier[-1] not in VALUED_FLAGS),
     )
+
+
+def _takes_overrides(verb: tuple[str, ...], *, only_begun: bool) -> bool:
+    """Whether overrides follow a verb, or a command of a plugin; () is none, as of a run."""
+    if not verb:
+        return not only_begun
+    return " ".join(verb) in COMPILING or " ".join(verb) not in VERBS
 
 
 def _without_flags(words: list[str]) -> Iterator[str]:

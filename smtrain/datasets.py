@@ -13,7 +13,7 @@ from typing import cast
 
 from smtrain import target_paths
 from smtrain.errors import Problem
-from smtrain.rows import SUFFIXES
+from smtrain.rows import SUFFIXES, suffix_of
 from smtrain.sections import Data, DataSource
 from smtrain.spec import Dataset, Json, LocalFile
 from smtrain.suggest import closest, did_you_mean
@@ -150,7 +150,7 @@ def _not_there(location: str, path: Path, key: str) -> Problem:
         what = f"`{location}` is a link to `{path.readlink()}`, which does not exist."
         return Problem(key=key, what=what, fix="Mend the link, or name the file itself.")
     siblings = path.parent.iterdir() if path.parent.is_dir() else ()
-    near = closest(path.name, [item.name for item in siblings if item.suffix.lstrip(".") in SUFFIXES])
+    near = closest(path.name, [item.name for item in siblings if suffix_of(item.name) in SUFFIXES])
     scheme = re.match(r"(\w+)://", location)
     if scheme and scheme[1] == "file":
         fix = "Give the path without file://."

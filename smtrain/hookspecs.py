@@ -78,6 +78,24 @@ class ImporterSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CommandSpec:
+    """A command of the plugin's own about a run that is compiled and not launched: `smtrain NAME OVERRIDES…`.
+
+    Attributes:
+      name: one or two lower-case words, such as "cost" or "data tokenize"; the first is none of smtrain's verbs.
+      load: "module:Class" of a `Command`.
+      summary: one sentence for `smtrain plugins` and the command's help.
+
+    Example:
+      `CommandSpec(name="acme price", load="acme.price:Price", summary="Tells what a run is worth.")`
+    """
+
+    name: str
+    load: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened to a run.
 
@@ -105,6 +123,11 @@ def smtrain_backends() -> Iterable[BackendSpec]:  # type: ignore[empty-body]  # 
 @hookspec
 def smtrain_importers() -> Iterable[ImporterSpec]:  # type: ignore[empty-body]  # a hookspec has no body
     """Returns the converters of other tools' configurations that this plugin offers."""
+
+
+@hookspec
+def smtrain_commands() -> Iterable[CommandSpec]:  # type: ignore[empty-body]  # a hookspec has no body
+    """Returns the commands that this plugin adds, e.g. `[CommandSpec(name="acme price", …)]`."""
 
 
 @hookspec

@@ -128,6 +128,10 @@ def _other(error: Exception, overrides: tuple[str, ...]) -> tuple[Problem, str |
         text = text.replace(f"++{item}", item)  # as typed, without what `forced` put before it
     culprit = next((item for item in overrides if item in text or _names(text, key_of(item))), None)
     key = named[1] if (named := re.search(r"full_key: (\S+)", text)) else ""
+    if ungrouped := re.match(r"Could not override '([^'@]+)'\. ?No match in the defaults list", text):
+        what = f"None of the chosen options has a group `{ungrouped[1]}`."
+        fix = "Leave it out: what it sets is no part of this run, or is set by other keys (smtrain explain trainer)."
+        return Problem(key=ungrouped[1], what=what, fix=fix, where=_override(culprit)), culprit
     what = re.sub(r" ?(full_key|object_type|reference_type)[:=] ?\S+", "", text)
     return Problem(key=key, what=f"{what.removesuffix('.')}.", where=_override(culprit)), culprit
 

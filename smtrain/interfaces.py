@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
-from smtrain.errors import Problem
+from smtrain.errors import ExitCode, Problem
 from smtrain.progress import Observer
-from smtrain.spec import Bundle, Job, LogLine, Program, Receipt, RowShape, Run
+from smtrain.spec import Bundle, Job, Json, LogLine, Program, Receipt, RowShape, Run
 
 OptionsT = TypeVar("OptionsT", contravariant=True)
 
@@ -29,6 +30,9 @@ class Demands:
       eval_fraction: share (< 1) or number (≥ 1) of training rows split off for evaluation.
       max_samples: at most so many rows of each data set are used.
       packing: whether samples are joined, so that steps cannot be counted from rows.
+      token_batches: whether a micro-batch is filled up to a number of tokens, so that it has no size in samples.
+      rich_responses: whether a response may also be a message, a list of messages, or a list of responses; otherwise it
+        is text, or a message in rows of messages.
     """
 
     rows: RowShape | None
@@ -41,6 +45,8 @@ class Demands:
     eval_fraction: float = 0.0
     max_samples: int | None = None
     packing: bool = False
+    token_batches: bool = False
+    rich_responses: bool = False
 
 
 class Trainer(Protocol[OptionsT]):
@@ -195,5 +201,51 @@ class Importer(Protocol):
 
         Raises:
           SmtrainError: it is no such configuration, or holds what cannot be carried over.
+        """
+        ...
+
+
+class Printer(Protocol):
+    """Where a command's words go: the one place that prints."""
+
+    @property
+    def as_json(self) -> bool:
+        """Whether --json was given: a result is then one line of JSON on stdout, and prose goes nowhere."""
+        ...
+
+    def say(self, text: str = "") -> None:
+        """Prints a line of prose on stdout, unless JSON was asked for."""
+        ...
+
+    def result(self, document: Json) -> None:
+        """Prints a result, when JSON was asked for."""
+        ...
+
+    def problems(self, problems: Iterable[Problem]) -> None:
+        """Prints problems on stderr; one that ends the command is raised instead (`SmtrainError`)."""
+        ...
+
+
+class Command(Protocol):
+    """A command about a run that is compiled and not launched."""
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Adds the command's own flags; --json and Hydra's are there, and other words are overrides."""
+        ...
+
+    def run(self, job: Job, program: Program, flags: argparse.Namespace, out: Printer) -> ExitCode:
+        """Does what the command is for.
+
+        Args:
+          job: the run, resolved; nobody objected to it.
+          program: what it would execute.
+          flags: the command's own among them.
+          out: prints.
+
+        Returns:
+          The exit code.
+
+        Raises:
+          SmtrainError: what is wrong, with the keys at fault; they are located.
         """
         ...

@@ -29,7 +29,8 @@ CONTRACT = {
 """What bindings must set in any case, beside the runtime variables and inputs that the program uses.
 
 May be set: `shell.output_variable(name)`, the folder of an output that is kept elsewhere; SMTRAIN_GRACE_S, the seconds
-that a step has to end after a signal before it is killed.
+that a step has to end after a signal before it is killed; SMTRAIN_LIBRARY, the folder of the program's library, which
+is the bundle's `library` otherwise, as its files are in `program`.
 """
 
 MISSING_INPUT = 66
@@ -211,6 +212,8 @@ def _folders(program: Program) -> str:
     folders = ['"$SMTRAIN_WORK"', '"$SMTRAIN_OUTPUT_DIR"']
     folders += [shell.quote(variable) for variable in _FOLDERS if variable in used]
     lines = [f"mkdir -p -- {' '.join(folders)}", 'cd -- "$SMTRAIN_WORK"']
+    if program.library:
+        lines.append('cp -Rf -- "${SMTRAIN_LIBRARY:-$SMTRAIN_BUNDLE/library}/." .')
     if program.files:
         lines.append('cp -Rf -- "$SMTRAIN_BUNDLE/program/." .')
     return "\n".join(lines)

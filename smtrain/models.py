@@ -66,6 +66,7 @@ def _look(reference: str, kind: _Kind) -> tuple[ResolvedModel, tuple[Problem, ..
             source=ModelSource.FOLDER,
             fingerprint=_fingerprint(folder, kind),
             config={} if problems else _config(folder, kind),
+            chat_template=_has_chat_template(folder),
         ), problems
     if REPOSITORY.fullmatch(reference) and not _looks_local(reference):
         return ResolvedModel(reference=reference, source=ModelSource.HUB), ()
@@ -108,6 +109,24 @@ def _folder_problems(reference: str, folder: Path, kind: _Kind) -> Iterator[Prob
 
 def _config(folder: Path, kind: _Kind) -> dict[str, Json]:
     return cast("dict[str, Json]", json.loads((folder / kind.config).read_text(encoding="utf-8")))
+
+
+def _has_chat_template(folder: Path) -> bool | None:
+    """Looks where transformers 5 does: files of the template alone, a folder of several, the tokenizer's config."""
+    if any(
+        (folder / name).exists() for name in ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
+    ):
+        return True
+    file = folder / "tokenizer_config.json"
+    if not file.is_file():
+        return None
+    content = file.read_bytes()
+    if b'"chat_template"' not in content:
+        return False
+    try:
+        return bool(json.loads(content).get("chat_template"))
+    except (ValueError, AttributeError):
+        return None
 
 
 def _fingerprint(folder: Path, kind: _Kind) -> str:

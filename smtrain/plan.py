@@ -92,6 +92,8 @@ def _compute(compiled: Compiled) -> str:
 
 
 def _batch(batch: Batch, world_size: int) -> str:
+    if batch.by_tokens:
+        return f"about {batch.global_size} sample{'s' if batch.global_size > 1 else ''} a step, micro-batches by tokens"
     factors = (
         f"{batch.micro_size} a process",
         f"{batch.accumulation} accumulated",

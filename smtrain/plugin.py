@@ -39,6 +39,7 @@ from smtrain.errors import (
 )
 from smtrain.hookspecs import (
     BackendSpec,
+    CommandSpec,
     Event,
     ImporterSpec,
     TrainerSpec,
@@ -47,11 +48,13 @@ from smtrain.hookspecs import (
 from smtrain.interfaces import (
     Backend,
     ChecksJobs,
+    Command,
     Demands,
     Diagnoses,
     Fetches,
     Finding,
     Importer,
+    Printer,
     Rehearsal,
     Rehearses,
     Shortens,
@@ -133,6 +136,8 @@ __all__ = [
     "BundleFile",
     "ChecksJobs",
     "Columns",
+    "Command",
+    "CommandSpec",
     "Compute",
     "Concat",
     "Cost",
@@ -169,6 +174,7 @@ __all__ = [
     "OutputKind",
     "Package",
     "PositiveInt",
+    "Printer",
     "Probe",
     "Problem",
     "Program",

@@ -40,7 +40,7 @@ def words(program: Program) -> Iterator[Word]:
 
 
 def _broken_paths(program: Program) -> Iterator[str]:
-    files = [file.path for file in program.files]
+    files = [file.path for file in (*program.files, *program.library)]
     for path in (*files, *(path for _, path in _linked(program))):
         parts = PurePosixPath(path).parts
         if not parts or parts[0] == "/" or ".." in parts:
@@ -60,11 +60,12 @@ def _doubles(program: Program) -> Iterator[str]:
         ("inputs of the variable", [shell.input_variable(item.name) for item in program.inputs]),
         ("outputs of the variable", [shell.output_variable(output.name) for output in program.outputs]),
         ("inputs or outputs at the path", [str(path) for path in links]),
+        ("files at the path", [str(PurePosixPath(file.path)) for file in (*program.files, *program.library)]),
     ):
         for name, count in Counter(names).items():
             if count > 1:
                 yield f"The program has {count} {kind} {name!r}."
-    for file in program.files:
+    for file in (*program.files, *program.library):
         for link in links:
             if PurePosixPath(file.path).is_relative_to(link):
                 yield f"The program puts its file {file.path!r} into its own input or output {str(link)!r}."

@@ -6,11 +6,12 @@ import contextlib
 import dataclasses
 import importlib
 import importlib.metadata
+import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 import pluggy
 
@@ -19,11 +20,15 @@ from smtrain.errors import ExitCode, Problem, Severity, SmtrainError, fail
 from smtrain.suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from smtrain.hookspecs import BackendSpec, Event, ImporterSpec, TrainerSpec
-    from smtrain.interfaces import Backend, Importer, Trainer
+    from smtrain.hookspecs import BackendSpec, CommandSpec, Event, ImporterSpec, TrainerSpec
+    from smtrain.interfaces import Backend, Command, Importer, Trainer
     from smtrain.spec import Job
 
-SpecT = TypeVar("SpecT", "TrainerSpec", "BackendSpec", "ImporterSpec")
+    AnySpec: TypeAlias = TrainerSpec | BackendSpec | ImporterSpec | CommandSpec
+
+SpecT = TypeVar("SpecT", "TrainerSpec", "BackendSpec", "ImporterSpec", "CommandSpec")
+
+_COMMAND_NAME = re.compile(r"[a-z][a-z0-9-]*( [a-z][a-z0-9-]*)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +99,11 @@ class Registry:
         return self._by_name("smtrain_importers", "importer")
 
     @cached_property
+    def commands(self) -> dict[str, CommandSpec]:
+        """Command specs by name."""
+        return self._by_name("smtrain_commands", "command", _is_command)
+
+    @cached_property
     def config_paths(self) -> tuple[str, ...]:
         """Hydra search path entries of the plugins, in the order of their names."""
         return tuple(cast(str, path) for _, path in self._collect("smtrain_config_paths", _is_search_path))
@@ -108,7 +118,7 @@ class Registry:
         for _ in self._collect("smtrain_on_event", event=event):
             pass
 
-    def source_of(self, spec: TrainerSpec | BackendSpec | ImporterSpec) -> Distribution:
+    def source_of(self, spec: AnySpec) -> Distribution:
         """Returns the distribution that offers a spec."""
         return self._sources[id(spec)]
 
@@ -144,6 +154,17 @@ class Registry:
             raise fail(what=f"Nothing imports `{name}`.", fix=did_you_mean(name, self.importers))
         return cast("Importer", self.load(self.importers[name], self.importers[name].load)())
 
+    def command(self, name: str) -> Command:
+        """Returns a new instance of the command of this name, which is among `commands`.
+
+        Raises:
+          SmtrainError: it cannot be imported.
+        """
+        spec = self.commands[name]
+        found = self.load(spec, spec.load)
+        with self.blaming(spec):
+            return cast("Command", found())
+
     def options_type(self, spec: TrainerSpec | BackendSpec) -> type:
         """Returns the class that types a spec's section."""
         found = self.load(spec, spec.options)
@@ -153,7 +174,7 @@ class Registry:
                 raise TypeError(message)
         return found
 
-    def load(self, spec: TrainerSpec | BackendSpec | ImporterSpec, address: str) -> type:
+    def load(self, spec: AnySpec, address: str) -> type:
         """Imports "module:attribute" on behalf of a spec.
 
         Raises:
@@ -170,15 +191,16 @@ class Registry:
             raise fail(what, f"Repair or upgrade {broken.distribution.name}.", code=ExitCode.BROKEN_PLUGIN) from error
 
     @contextlib.contextmanager
-    def blaming(self, spec: TrainerSpec | BackendSpec) -> Iterator[None]:
+    def blaming(self, spec: AnySpec) -> Iterator[None]:
         """Turns what a plugin's own code raises into an error that names its distribution.
 
         Raises:
           SmtrainError: instead of anything else that was raised.
+          BrokenPipeError: whoever read our output has left, which is nobody's fault.
         """
         try:
             yield
-        except SmtrainError:
+        except (SmtrainError, BrokenPipeError):
             raise
         except Exception as error:
             source = self.source_of(spec)
@@ -235,9 +257,9 @@ class Registry:
     def _sources(self) -> dict[int, Distribution]:
         return {}
 
-    def _by_name(self, hook: str, kind: str) -> dict[str, SpecT]:
+    def _by_name(self, hook: str, kind: str, fits: Callable[[object], bool] | None = None) -> dict[str, SpecT]:
         found: dict[str, SpecT] = {}
-        for plugin, item in self._collect(hook, _is_spec):
+        for plugin, item in self._collect(hook, fits or _is_spec):
             spec = cast(SpecT, item)
             self._sources[id(spec)] = self._distributions[plugin]
             if spec.name in found:
@@ -252,6 +274,10 @@ def _is_a(kind: type) -> Callable[[object], bool]:
 
 def _is_spec(item: object) -> bool:
     return isinstance(getattr(item, "name", None), str) and isinstance(getattr(item, "load", None), str)
+
+
+def _is_command(item: object) -> bool:
+    return isinstance(item, hookspecs.CommandSpec) and _COMMAND_NAME.fullmatch(str(item.name)) is not None
 
 
 def _is_search_path(item: object) -> bool:

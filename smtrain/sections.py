@@ -61,6 +61,7 @@ Format = Literal["alpaca", "sharegpt", "openai", "text"]
 class Columns:
     """Which column of the rows plays which role; a role left out has the format's default."""
 
+    prompt_id: str | None = None
     prompt: str | None = None
     query: str | None = None
     response: str | None = None
@@ -97,7 +98,7 @@ class DataSource:
         str,
         Meta(
             min_length=1,
-            description="A file or folder of rows (json, jsonl, csv, parquet, arrow, txt), an s3:// URI, "
+            description="A file or folder of rows (json, jsonl, csv, parquet, arrow, txt, pt; also .gz), an s3:// URI, "
             "hub:ORG/NAME for a data set of the Hugging Face hub, or target:/PATH for rows that are on the target.",
         ),
     ]
@@ -123,8 +124,8 @@ class Data:
     path: Annotated[
         str | None,
         Meta(
-            description="Rows to train on: a file or folder (json, jsonl, csv, parquet, arrow, txt), an s3:// URI, "
-            "hub:ORG/NAME, or target:/PATH for rows that the target already has."
+            description="Rows to train on: a file or folder (json, jsonl, csv, parquet, arrow, txt, pt; also .gz), an "
+            "s3:// URI, hub:ORG/NAME, or target:/PATH for rows that the target already has."
         ),
     ] = None
     eval_path: Annotated[str | None, Meta(description="Rows to evaluate on, of the same shape as `path`.")] = None

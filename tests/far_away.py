@@ -48,6 +48,7 @@ class Afar:
                 BundleFile(path="hand-over.sh", content=HAND_OVER.encode()),
                 BundleFile(path="steps", content=str([step.argv for step in program.steps]).encode()),
                 *(BundleFile(path=f"program/{file.path}", content=file.text.encode()) for file in program.files),
+                *(BundleFile(path=f"library/{file.path}", content=file.text.encode()) for file in program.library),
             ),
             actions=(Exec(argv=("bash", "hand-over.sh")),),
             progress=program.progress,

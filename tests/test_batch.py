@@ -55,6 +55,36 @@ def test_an_indivisible_size_names_the_neighbours_and_the_nearest_micro_size() -
     ]
 
 
+@pytest.mark.parametrize(
+    ("accumulation", "world", "what", "fix"),
+    [
+        (
+            None,
+            3,
+            "global_batch_size 32 is not a multiple of 3 processes.",
+            ["Say global_batch_size=30 or global_batch_size=33."],
+        ),
+        (
+            3,
+            2,
+            "global_batch_size 32 is not a multiple of gradient_accumulation_steps 3 × 2 processes = 6.",
+            [
+                "Say global_batch_size=30 or global_batch_size=36.",
+                # 16 samples a process: 2 and 4 divide it, as near to 3 as one another; the smaller is taken.
+                "Or keep global_batch_size=32 with gradient_accumulation_steps=2.",
+            ],
+        ),
+    ],
+)
+def test_where_tokens_fill_micro_batches_no_size_of_one_is_spoken_of(
+    accumulation: int | None, world: int, what: str, fix: list[str]
+) -> None:
+    problem = resolve(global_size=32, micro_size=None, accumulation=accumulation, world_size=world, micro_key="")
+    assert isinstance(problem, Problem)
+    assert problem.what == what
+    assert problem.fix.splitlines() == fix
+
+
 def test_a_global_size_below_the_processes_is_refused() -> None:
     problem = resolve(global_size=2, micro_size=None, accumulation=None, world_size=4)
     assert isinstance(problem, Problem)

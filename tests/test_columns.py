@@ -305,6 +305,60 @@ def test_rows_that_the_trainer_cannot_use_are_found_and_others_pass(name: str, t
         assert problem.key == case.key
 
 
+TURNS = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+OTHER = [TURNS[0], {"role": "assistant", "content": "b"}]
+RESPONSES = {"prompt": "prompt", "response": "response"}
+WHOLE = {"chosen": "chosen", "rejected": "rejected"}
+RICH: dict[str, Case] = {
+    "list": Case(({"prompt": "q", "response": ["a", "b"]},), columns=RESPONSES),
+    "list_with_an_empty_one": Case(
+        ({"prompt": "q", "response": ["a", ""]},), "an empty response", columns=RESPONSES, warns=True
+    ),
+    "list_of_numbers": Case(
+        ({"prompt": "q", "response": [1]},), "an integer, neither text nor messages", "data.columns.response",
+        columns=RESPONSES,
+    ),
+    "message": Case(({"prompt": "q", "response": TURNS[1]},), columns=RESPONSES),
+    "message_without_content": Case(
+        ({"prompt": "q", "response": {"role": "assistant"}},), "a message without `content`", "data.columns.response",
+        columns=RESPONSES,
+    ),
+    "prompt_of_messages": Case(({"prompt": TURNS[:1], "response": "a"},), columns=RESPONSES),
+    "pair_of_lists": Case(
+        ({"prompt": "q", "chosen": ["a", "c"], "rejected": ["b", "d"]},), columns={"prompt": "prompt", **WHOLE},
+        shape=DPO,
+        ranking=True,
+    ),
+    "pair_of_equal_lists": Case(
+        ({"prompt": "q", "chosen": ["a"], "rejected": ["a"]},), "chosen and rejected are equal.",
+        columns={"prompt": "prompt", **WHOLE}, shape=DPO, ranking=True, warns=True,
+    ),
+    "conversations": Case(({"chosen": TURNS, "rejected": OTHER},), columns=WHOLE, shape=DPO, ranking=True),
+    "conversations_of_a_chat_format": Case(
+        ({"chosen": TURNS, "rejected": OTHER},), columns=WHOLE, shape=DPO, ranking=True, format="openai",
+        tags=OPENAI_TAGS,
+    ),
+    "named_prompt": Case(
+        ({"id": "x", "prompt": "q", "response": "a"},), columns={"prompt_id": "id", **RESPONSES}
+    ),
+    "absent_name": Case(
+        ({"prompt": "q", "response": "a"},), "no column `id`", "data.columns.prompt_id",
+        columns={"prompt_id": "id", **RESPONSES},
+    ),
+}  # fmt: skip
+"""Rows of a trainer that takes responses of any form."""
+
+
+@pytest.mark.parametrize("name", RICH)
+def test_responses_of_any_form_are_for_trainers_that_take_them(name: str, tmp_path: Path) -> None:
+    case = RICH[name]
+    found = list(check(case.dataset(), sample_of(case, tmp_path), case.shape, rich=True))
+    assert [problem.is_error for problem in found] == ([not case.warns] if case.says else [])
+    assert [(case.says in problem.what, problem.key) for problem in found] == [(True, case.key)] * len(found)
+    if not case.says and name != "named_prompt":
+        assert any(problem.is_error for problem in verdict(case, tmp_path))
+
+
 CONVERT = """
     import json, sys
     import datasets

@@ -139,6 +139,32 @@ def test_a_line_is_taken_apart() -> None:
     assert typed_line("smtrain plan").verbs == ("plan",)
 
 
+COMMANDS = ("data tokenize", "data plan-batches", "price")
+
+
+@pytest.mark.parametrize(
+    ("line", "verbs", "takes_overrides"),
+    [
+        ("smtrain da", ("data",), True),
+        ("smtrain data ", ("plan-batches", "tokenize"), False),
+        ("smtrain data t", ("tokenize",), False),
+        ("smtrain data tokenize ", (), True),
+        ("smtrain price ", (), True),
+        ("smtrain pri", ("price",), True),
+    ],
+)
+def test_the_words_of_a_plugins_command_are_proposed_one_by_one(
+    line: str, verbs: tuple[str, ...], *, takes_overrides: bool
+) -> None:
+    found = typed_line(line, COMMANDS)
+    assert (found.verbs, found.takes_overrides) == (verbs, takes_overrides)
+
+
+def test_the_commands_of_installed_plugins_are_proposed(env: dict[str, str], tmp_path: Path) -> None:
+    assert proposals("smtrain data ", env, tmp_path) == ["plan-batches", "tokenize"]
+    assert "seed=" in proposals("smtrain data tokenize se", env, tmp_path)
+
+
 def test_flags_of_a_rehearsal_and_their_values_are_no_overrides() -> None:
     line = typed_line("smtrain rehearse --steps 5 a=1 --input model=/tmp --timeout=9 --docker b")
     assert (line.earlier, line.last, line.takes_overrides) == (("a=1",), "b", True)

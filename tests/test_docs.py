@@ -129,10 +129,12 @@ def test_plugin_of_the_page_imports_runs_and_is_told(tmp_path: Path) -> None:
 
     imported = execute("smtrain import echo said.json -o conf/experiment/said.yaml", tmp_path)
     ran = execute("smtrain run --config-dir conf experiment=said backend=bare", tmp_path)
+    told = execute("smtrain acme steps trainer=echo --only say", tmp_path)
 
     assert imported.returncode == 0, imported.stderr
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "it is high tide" in ran.stdout
+    assert told.stdout == "smtrain say: printf %s\\n hello\n", told.stderr
     assert re.search(r"^runs/smtrain-\w+: succeeded$", ran.stdout, re.MULTILINE)
 
 

@@ -34,6 +34,14 @@ ROWS: Mapping[str, Sequence[Mapping[str, object]]] = {
         {"instruction": "Name a sea.", "input": "", "output": "No.", "kto_tag": False},
     ),
     "text.jsonl": ({"text": "The Baltic is a sea."},) * 4,
+    "named.jsonl": tuple(
+        {"prompt_id": f"sea-{number}", "prompt": "Name a sea.\n", "response": ["The Baltic.", "The North Sea."]}
+        for number in range(4)
+    ),
+    "named_pairs.jsonl": tuple(
+        {"prompt_id": f"sea-{number}", "prompt": "Name a sea.\n", "chosen": "The Baltic.", "rejected": "No."}
+        for number in range(4)
+    ),
 }  # fmt: skip
 
 OWN_DEEPSPEED = {
@@ -44,6 +52,8 @@ OWN_DEEPSPEED = {
 }
 
 SFT = ("trainer=lf_sft", "data=alpaca", "data.path=rows.jsonl")
+NATIVE_SFT = ("trainer=native_sft",)
+NATIVE_DPO = ("trainer=native_dpo",)
 TWO = ("compute=gpu", "compute.gpus_per_node=2")
 ROLE = "arn:aws:iam::123456789012:role/training"
 JOB = (
@@ -90,7 +100,42 @@ CASES: Mapping[str, Sequence[str]] = {
         'env.GREETING="it is $HOME"', "secrets.HF_TOKEN=env:MY_TOKEN", "storage.output=/fsx/results", "seed=7",
         "backend.python=env/bin/python", "backend.gpus=[2,3]", "backend.grace_s=5", "compute=gpu",
     ),
+    "native_sft-local": (*NATIVE_SFT, "data=alpaca", "data.path=rows.jsonl"),
+    "native_dpo-local": (*NATIVE_DPO, "data=preference", "data.path=pairs.jsonl"),
+    "native_sft-local-everything-named": (
+        *NATIVE_SFT, "name=named", "model=custom", "model.path=ORG/NAME", "model.revision=main",
+        "model.adapter=ORG/ADAPTER",
+        "data=custom", "data.sets.seas.path=named.jsonl", "data.sets.seas.columns={prompt: prompt, response: response}",
+        "data.sets.chats.path=chat.jsonl", "data.sets.chats.format=sharegpt", "data.sets.chats.num_samples=2",
+        "data.sets.hub.path=hub:ORG/ROWS", "data.sets.hub.split=train", "data.sets.rivers.path=eval.jsonl",
+        "data.sets.rivers.role=eval", "trainer.weights={seas: 0.5, hub: 2}", "trainer.max_samples=1000",
+        "trainer.prompt_type=completion", "trainer.append_eos=false", "trainer.too_long=truncate",
+        "trainer.duplicates=error", "trainer.workers=3", 'trainer.cache_dir="~/tokens"', "trainer.attention=segments",
+        "trainer.gradient_checkpointing=true", "trainer.non_finite=skip", "trainer.log_every=5",
+        "trainer.max_steps=100", "trainer.checkpoints.every=50", "trainer.evaluation={every: 20, sets: [rivers]}",
+        "trainer.reports={to: [tensorboard], project: seas}", "trainer.export.enabled=true", "seed=7",
+        "trainer.optimizer.schedule=inverse_sqrt", "trainer.optimizer.max_grad_norm=null", "strategy=ddp", *TWO,
+        "global_batch_size=16", "gradient_accumulation_steps=4",
+    ),
+    "native_dpo-local-zero3-accelerate": (
+        *NATIVE_DPO, "data=prompt_preference", "data.path=named_pairs.jsonl", *TWO, "strategy=zero3",
+        "launcher=accelerate", "trainer.tuning.kind=full", "trainer.optimizer.learning_rate=5e-7",
+        "trainer.precision=fp32",
+    ),
+    "native_dpo-local-simpo-zero2-deepspeed": (
+        *NATIVE_DPO, "data=prompt_preference", "data.path=named_pairs.jsonl", *TWO, "strategy=zero2_offload",
+        "launcher=deepspeed", "trainer.loss={kind: simpo, beta: 2.5, gamma: 0.55}",
+    ),
     "lf_sft-trainingjob": (*SFT, *JOB),
+    "native_sft-trainingjob": (*NATIVE_SFT, "data=alpaca", "data.path=rows.jsonl", *JOB),
+    "native_dpo-trainingjob": (*NATIVE_DPO, "data=preference", "data.path=pairs.jsonl", *JOB),
+    "native_dpo-trainingjob-two-hosts-from-s3": (
+        *NATIVE_DPO, "model=custom", "model.path=s3://bucket/models/base", "data=prompt_preference",
+        "data.path=s3://bucket/rows/pairs.jsonl.gz", "data.eval_path=target:/opt/ml/input/data/held/out.parquet",
+        "trainer.reference=s3://bucket/reference/base.arrow", "strategy=zero3", "trainer.tuning.kind=full", *JOB,
+        "compute.instance_type=ml.p4d.24xlarge", "compute.nodes=2", "backend.spot=true",
+        "++backend.channels.held={uri: s3://bucket/held/}",
+    ),
     "lf_dpo-trainingjob": ("trainer=lf_dpo", "data=preference", "data.path=pairs.jsonl", *JOB),
     "lf_kto-trainingjob": ("trainer=lf_kto", "data=kto", "data.path=judged.jsonl", "micro_batch_size=2", *JOB),
     "lf_rm-trainingjob": ("trainer=lf_rm", "data=preference", "data.path=pairs.jsonl", *JOB),
@@ -138,11 +183,12 @@ CASES: Mapping[str, Sequence[str]] = {
     ),
 }  # fmt: skip
 
-AGENT = "agent/"
-"""In a bundle, the agent: the same files in all of them, which stand in smtrain/agent."""
+SHARED: Mapping[str, str] = {"agent/": "AGENT", "library/": "LIBRARY"}
+"""Folder of a bundle with files that stand elsewhere in this repository, the agent's or a trainer's own sources → what
+a golden has in place of its digest, which changes with every line of them."""
 
-NAMING_THE_AGENT = {"request.json", "estimator.py"}
-"""Files whose digest changes with it, too."""
+NAMING_THEM = {"request.json", "estimator.py"}
+"""Files whose digest changes with them, too."""
 
 
 @pytest.fixture
@@ -160,10 +206,10 @@ def planned(here: Path, *words: str) -> dict[str, bytes]:
     assert main(["plan", *words]) == 0
     (bundle,) = here.glob("runs/*/bundle")
     written = dict(files(bundle))
-    digests = _digests_of_the_agent(json.loads(written["manifest.json"]))
+    digests = _digests_of_shared_files(json.loads(written["manifest.json"]))
     found = {}
     for path, content in written.items():
-        if path.startswith(AGENT):
+        if path.startswith(tuple(SHARED)):
             continue
         for digest, name in digests.items():
             content = content.replace(digest.encode(), name.encode())  # noqa: PLW2901
@@ -171,11 +217,15 @@ def planned(here: Path, *words: str) -> dict[str, bytes]:
     return found
 
 
-def _digests_of_the_agent(manifest: Mapping[str, object]) -> dict[str, str]:
-    """Returns what changes with every line of the agent, and what a golden has in its place."""
+def _digests_of_shared_files(manifest: Mapping[str, object]) -> dict[str, str]:
+    """Returns what changes with every line of the agent, or of a trainer's sources, and what a golden has instead."""
     uploads = [action for action in manifest["actions"] if action["do"] == "upload"]  # type: ignore[attr-defined]
-    uri = next((each["uri"] for each in uploads if each["files"][0][0].startswith(AGENT)), None)
-    return {uri.rstrip("/").rpartition("/")[2]: "AGENT", str(manifest["run_id"]): "RUN-ID"} if uri else {}
+    first = {action["uri"].rstrip("/").rpartition("/")[2]: action["files"][0][0] for action in uploads}
+    found = {
+        digest: name for digest, path in first.items() for folder, name in SHARED.items() if path.startswith(folder)
+    }
+    shares = any(path.startswith(tuple(SHARED)) for path in manifest["files"])  # type: ignore[attr-defined]
+    return {**found, str(manifest["run_id"]): "RUN-ID"} if shares else {}
 
 
 def files(folder: Path) -> list[tuple[str, bytes]]:
@@ -186,8 +236,11 @@ def files(folder: Path) -> list[tuple[str, bytes]]:
 def _unversioned(manifest: bytes) -> bytes:
     document = json.loads(manifest)
     document["plugins"] = dict.fromkeys(document["plugins"], "")
-    document["files"] = {path: entry for path, entry in document["files"].items() if not path.startswith(AGENT)}
-    for path in NAMING_THE_AGENT & document["files"].keys():
+    document["files"] = {path: it for path, it in document["files"].items() if not path.startswith(tuple(SHARED))}
+    for action in document["actions"]:
+        if action["do"] == "upload" and action["files"][0][0].startswith("library/"):
+            action["files"] = []  # a trainer's modules come and go
+    for path in NAMING_THEM & document["files"].keys():
         document["files"][path]["sha256"] = ""
     return json.dumps(document, indent=2).encode() + b"\n"
 

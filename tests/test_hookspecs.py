@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
+import io
 import re
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
@@ -11,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from smtrain import hookspecs
-from smtrain.errors import SmtrainError
+from smtrain.console import Console
+from smtrain.errors import ExitCode, SmtrainError
 from smtrain.hookspecs import Event
 from smtrain.registry import Registry
 from smtrain.spec import Receipt, State
@@ -74,6 +77,21 @@ class Importer:
 @hookimpl
 def smtrain_importers():
     yield ImporterSpec(name="acme", load=f"{__name__}:Importer", summary="Acme's files.")
+"""
+
+COMMANDS = """\
+from smtrain.plugin import CommandSpec, ExitCode, hookimpl
+
+class Price:
+    def arguments(self, parser):
+        parser.add_argument("--currency", default="EUR")
+    def run(self, job, program, flags, out):
+        out.say(f"{job.run.name}, {len(program.steps)} step: 3 {flags.currency}")
+        return ExitCode.DONE
+
+@hookimpl
+def smtrain_commands():
+    yield CommandSpec(name="acme price", load=f"{__name__}:Price", summary="Tells what a run is worth.")
 """
 
 CONFIG_PATHS = """\
@@ -179,6 +197,17 @@ def test_smtrain_backends_offers_a_backend_that_lowers(installed: Installed, acm
 def test_smtrain_importers_offers_an_importer_that_converts(installed: Installed, tmp_path: Path) -> None:
     importer = installed(acme=IMPORTER).importer("acme")
     assert importer.convert("tides", source="tides.acme", root=tmp_path) == "# tides.acme\nname: tides\n"
+
+
+def test_smtrain_commands_offers_a_command_that_is_handed_the_run(installed: Installed) -> None:
+    registry = installed(acme=COMMANDS)
+    assert list(registry.commands) == ["acme price"]
+    command, parser, out = registry.command("acme price"), argparse.ArgumentParser(), io.StringIO()
+    command.arguments(parser)
+    compiled = compile_overrides(("name=tides",), registry=registry)
+    flags = parser.parse_args(["--currency=SEK"])
+    code = command.run(compiled.job, compiled.program, flags, Console(as_json=False, out=out))
+    assert (code, out.getvalue()) == (ExitCode.DONE, "tides, 1 step: 3 SEK\n")
 
 
 def test_smtrain_config_paths_adds_groups_that_have_origins(installed: Installed, tmp_path: Path) -> None:

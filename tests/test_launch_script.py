@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,22 @@ def test_steps_run_in_order_in_the_working_directory_with_the_programs_files(tmp
     assert seen(tmp_path / "run", "second.json")["files"] == ["dump.py", "first.json", "second.json"]
     assert done.stderr.splitlines() == ["smtrain: step first", "smtrain: step second"]
     assert (tmp_path / "run" / "exit_code").read_text() == "0\n"
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_programs_library_lies_beside_its_files(tmp_path: Path, *, elsewhere: bool) -> None:
+    what = program(dumping())
+    library = (TextFile(path="acme/deep/part.py", text="x = 1\n"), TextFile(path="a file.txt", text=""))
+    folder = tmp_path / "it's shared" if elsewhere else tmp_path / "run" / "bundle" / "library"
+    for file in library:
+        (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file.path).write_text(file.text)
+    more = f"export SMTRAIN_LIBRARY={shlex.quote(str(folder))}" if elsewhere else ""
+    assert launch(tmp_path / "run", replace(what, library=library), more=more).returncode == 0
+    found = sorted(
+        path.relative_to(tmp_path / "run" / "work").as_posix() for path in (tmp_path / "run" / "work").rglob("*.*")
+    )
+    assert found == ["a file.txt", "acme/deep/part.py", "dump.py", "seen.json"]
 
 
 def test_a_failing_step_ends_the_script_with_its_exit_code_and_its_name_recorded(tmp_path: Path) -> None:
@@ -320,6 +337,9 @@ def test_a_step_that_does_not_end_is_killed_after_the_grace(tmp_path: Path) -> N
     [
         {"files": (TextFile(path="../x", text=""),)},
         {"files": (TextFile(path="/etc/x", text=""),)},
+        {"library": (TextFile(path="../x", text=""),)},
+        {"library": (TextFile(path="x", text=""),), "files": (TextFile(path="./x", text=""),)},
+        {"library": (TextFile(path="model/x", text=""),), "inputs": (in_place("m"),)},
         {"files": (TextFile(path="model/x", text=""),), "inputs": (in_place("m"),)},
         {"inputs": (in_place("m"), in_place("n", "other"))},
         {"inputs": (in_place("m", "out"),), "outputs": (CHECKPOINTS,)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import io
 import json
@@ -273,7 +274,71 @@ def test_what_the_loader_takes_but_hardly_anyone_means_is_a_warning(
 def test_an_unknown_suffix_names_the_allowed_ones(tmp_path: Path) -> None:
     (problem,) = read(put(tmp_path, "rows.tsv", b"a\tb\n"), limit=None).problems
     assert "`.tsv`" in problem.what
-    assert problem.fix == "Allowed: .arrow, .csv, .json, .jsonl, .parquet, .txt."
+    assert problem.fix == "Allowed: .arrow, .csv, .json, .jsonl, .parquet, .pt, .txt, each with .gz or without."
+
+
+PACKED = [
+    name
+    for name, case in CASES.items()
+    if case.suffix in {"json", "jsonl", "csv", "txt"} and 0 < len(case.content) < 1_000_000
+]
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_a_compressed_file_is_judged_by_what_is_in_it(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    plain = read(put(tmp_path, f"{name}.{case.suffix}", case.content), limit=3)
+    packed = read(put(tmp_path, f"{name}.{case.suffix}.gz", gzip.compress(case.content)), limit=3)
+    assert (packed.rows, packed.total, packed.columns) == (plain.rows, plain.total, plain.columns)
+    told = [(problem.place, problem.what) for problem in plain.problems]
+    suffix = f".{case.suffix}"
+    assert [
+        (p.place.replace(f"{suffix}.gz", suffix), p.what.replace(f"{suffix}.gz", suffix)) for p in packed.problems
+    ] == told
+
+
+def test_a_compressed_file_is_not_held_whole(tmp_path: Path) -> None:
+    path = put(tmp_path, "rows.jsonl.gz", gzip.compress(lines({"a": "x" * 1000}) * 50_000))
+    tracemalloc.start()
+    try:
+        sample = read(path, limit=10)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (len(sample.rows), sample.total) == (10, 50_000)
+    assert peak < 20e6
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lines({"a": "x"}),
+        gzip.compress(lines({"a": "x"}) * 100)[:-20],
+        gzip.compress(lines({"a": "x"}) * 100)[:30] + b"x" * 20,
+    ],
+    ids=["not packed", "cut off", "damaged"],
+)
+def test_a_damaged_gzip_file_is_one_problem(content: bytes, tmp_path: Path) -> None:
+    (found,) = errors(put(tmp_path, "rows.jsonl.gz", content))
+    assert found.startswith("rows.jsonl.gz: not a readable gzip file: ")
+
+
+@pytest.mark.parametrize("name", ["rows.pt", "rows.pt.gz", "rows.parquet.gz", "rows.arrow.gz"])
+def test_rows_that_reading_would_take_too_much_for_are_not_looked_at(name: str, tmp_path: Path) -> None:
+    path = put(tmp_path, name, b"x")
+    assert errors(path) == []
+    assert ["not looked at" in text for text in warnings(path)] == [True]
+    assert read(path, limit=None).total is None
+
+
+def test_packed_and_unpacked_files_are_of_one_type(tmp_path: Path) -> None:
+    paths = [put(tmp_path, "a.jsonl", lines({"a": "x"})), put(tmp_path, "b.json.gz", gzip.compress(array({"a": "y"})))]
+    sample = read_files(paths, limit=None)
+    assert (sample.total, sample.problems) == (2, ())
+    assert (
+        read(put(tmp_path, "rows.gz", b"x"), limit=None).problems[0].what
+        == "its suffix is `.gz`, which no loader reads."
+    )
 
 
 def test_a_problem_names_file_and_line_and_takes_the_configurations_key(tmp_path: Path) -> None:

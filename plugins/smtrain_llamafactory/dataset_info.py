@@ -24,7 +24,7 @@ _STAGING = {"file": Staging.BUNDLED, "s3": Staging.COPY, "target": Staging.IN_PL
 _URL_FIELDS = {"hub": "hf_hub_url", "script": "script_url", "cloud_file": "cloud_file_name"}
 _OF_FILES = re.compile(r"train(\[.*\])?")
 _SUFFIXES = frozenset({".arrow", ".csv", ".json", ".jsonl", ".parquet", ".txt"})
-_COMPRESSED = frozenset({".bz2", ".gz", ".tar", ".tgz", ".xz", ".zip", ".zst"})
+_NOT_READ = frozenset({".bz2", ".gz", ".pt", ".tar", ".tgz", ".xz", ".zip", ".zst"})
 
 
 def is_remote(job: Job) -> bool:
@@ -100,12 +100,23 @@ def _hub_settings(dataset: Dataset) -> Iterator[Problem]:
 
 
 def _unreadable(dataset: Dataset) -> Iterator[Problem]:
-    """data/loader.py: _load_single_dataset knows a file by its suffix, and unpacks none."""
+    """data/loader.py: _load_single_dataset knows a file by its suffix (FILEEXT2TYPE), and unpacks none."""
+    reads = f"and LLaMA-Factory reads {', '.join(sorted(_SUFFIXES))}."
+    unread = next((file.path for file in dataset.files if file.path.suffix not in _SUFFIXES), None)
+    if unread is not None:
+        what = f"`{unread.name}` is a {unread.suffix} file, {reads}"
+        yield Problem(
+            key=dataset.key, what=what, fix="Unpack or convert it, or choose trainer=native_sft or native_dpo."
+        )
     suffix = PurePosixPath(dataset.location).suffix
-    if dataset.source in ("s3", "target") and suffix in _COMPRESSED and not dataset.location.endswith("/"):
-        what = f"`{dataset.location}` is a {suffix} file, and LLaMA-Factory reads {', '.join(sorted(_SUFFIXES))}."
+    if dataset.source in ("s3", "target") and suffix in _NOT_READ and not dataset.location.endswith("/"):
+        what = f"`{dataset.location}` is a {suffix} file, {reads}"
         own = "eval_path" if dataset.key == "data" and dataset.role == "eval" else "path"
-        yield Problem(key=f"{dataset.key}.{own}", what=what, fix="Unpack it; a folder of this name ends in a slash.")
+        yield Problem(
+            key=f"{dataset.key}.{own}",
+            what=what,
+            fix="Unpack it, or convert it; a folder of this name ends in a slash.",
+        )
 
 
 def _with_file_names(job: Job) -> Iterator[tuple[Dataset, str | None]]:

@@ -56,7 +56,7 @@ class LocalBackend:
         yield from _secrets(job)
 
     def lower(self, job: Job, program: Program, options: LocalOptions) -> Bundle:
-        """Returns the bundle: `launch.sh`, `program/` and `inputs/`."""
+        """Returns the bundle: `launch.sh`, `program/`, `library/` and `inputs/`."""
         own = bindings.render(job, program, python=options.python, gpus=options.gpus, grace_s=options.grace_s)
         script = launch_script.render(program, bindings=own)
         return Bundle(
@@ -66,6 +66,7 @@ class LocalBackend:
             files=(
                 BundleFile(path="launch.sh", content=script.encode(), executable=True),
                 *(BundleFile(path=f"program/{file.path}", content=file.text.encode()) for file in program.files),
+                *(BundleFile(path=f"library/{file.path}", content=file.text.encode()) for file in program.library),
                 *(file for item in program.inputs for file in _bundled(item)),
             ),
             actions=(Exec(argv=("bash", "launch.sh"), workload=True),),

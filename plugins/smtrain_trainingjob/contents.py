@@ -1,4 +1,4 @@
-"""What travels with a job: launch scripts, the agent, rows, the user's own code and wheels."""
+"""What travels with a job: launch scripts, the agent, the trainer's own sources, rows, the user's code and wheels."""
 
 from __future__ import annotations
 
@@ -63,9 +63,11 @@ def contents(job: Job, program: Program, options: TrainingJobOptions) -> Content
         *_requirements(options),
         *(BundleFile(path=f"program/{file.path}", content=file.text.encode()) for file in program.files),
     )
+    library = (BundleFile(path=f"library/{file.path}", content=file.text.encode()) for file in program.library)
     sets = (
         ContentSet(channel="program", folder="", files=own),
         ContentSet(channel="agent", folder="agent", files=agent_files.agent_files("agent")),
+        ContentSet(channel="library", folder="library", files=tuple(library)),
         *(ContentSet(channel=item.name, folder=f"inputs/{item.name}", files=tuple(_rows(item))) for item in bundled),
         ContentSet(channel="source", folder="source", files=source),
         ContentSet(channel="wheels", folder="wheels", files=wheels),

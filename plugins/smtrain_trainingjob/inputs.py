@@ -11,7 +11,7 @@ from smtrain_trainingjob.options import Channel, TrainingJobOptions
 from smtrain_trainingjob.request_keys import INPUTS
 from smtrain_trainingjob.rules import bucket_names
 
-OURS = ("program", "agent", "source", "wheels")
+OURS = ("program", "agent", "library", "source", "wheels")
 """Channels of smtrain's own."""
 
 

@@ -114,6 +114,7 @@ def launch_sh(
         'export CUDA_VISIBLE_DEVICES=""' if accelerator == "cpu" else _GPUS if accelerator == "gpu" else "",
         f'export PYTHONPATH={channel_path("source")}"${{PYTHONPATH:+:$PYTHONPATH}}"' if source else "",
         f"export SMTRAIN_WHEELS_DIR={channel_path('wheels')}" if wheels else "",
+        f"export SMTRAIN_LIBRARY={channel_path('library')}" if program.library else "",
         _export(program, channels),
         _HAND_OVER,
     )

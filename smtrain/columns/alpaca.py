@@ -14,7 +14,8 @@ class AlpacaReader(RowReader):
 
     def _read(self, row: Row) -> Iterator[str]:
         self._history(row)
-        if not any([self._text(row, "prompt"), self._text(row, "query")]):
+        asked = self._rich(row, "prompt") if self._has_messages(row) else self._text(row, "prompt")
+        if not any([asked, self._text(row, "query")]) and ("prompt" in self._columns or not self._takes_rich):
             yield "an empty prompt."
         if self._shape is RowShape.PREFERENCE and self._dataset.ranking:
             yield from self._pair(self._answer(row, "chosen"), self._answer(row, "rejected"))
@@ -28,7 +29,10 @@ class AlpacaReader(RowReader):
         value = self._value(row, role)
         if value is None:
             drop(f"no {role} (`{self._columns[role]}` is absent or null).")
-        return self._text(row, role)
+        return self._rich(row, role) if self._takes_rich else self._text(row, role)
+
+    def _has_messages(self, row: Row) -> bool:
+        return self._takes_rich and isinstance(self._value(row, "prompt"), list)
 
     def _history(self, row: Row) -> None:
         turns = self._value(row, "history")

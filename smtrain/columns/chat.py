@@ -13,8 +13,11 @@ class ChatReader(RowReader):
     """Rows of messages that take turns."""
 
     def _read(self, row: Row) -> Iterator[str]:
-        roles, texts = self._turns(row)
         ranking = self._dataset.ranking
+        if self._takes_rich and ranking and "messages" not in self._columns:
+            yield from self._pair(self._choice(row, "chosen"), self._choice(row, "rejected"))
+            return
+        roles, texts = self._turns(row)
         sides = (
             {self._tags.get("user_tag"), self._tags.get("observation_tag")},
             {self._tags.get("assistant_tag"), self._tags.get("function_tag")},
@@ -76,6 +79,8 @@ class ChatReader(RowReader):
 
     def _choice(self, row: Row, role: str) -> str:
         value = self._value(row, role)
+        if self._takes_rich and not isinstance(value, dict | None):
+            return self._rich(row, role)
         if not isinstance(value, dict):
             drop(f"{role} `{self._columns[role]}` is {kind_of(value)}, not a message.")
         speaker, text = self._message(value, role)

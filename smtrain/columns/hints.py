@@ -22,6 +22,7 @@ OPENAI_TAGS = MappingProxyType(
 )
 _SYNONYMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
+        "prompt_id": ("prompt_id", "id"),
         "prompt": ("instruction", "prompt", "question", "query", "problem", "text", "content", "user"),
         "query": ("input", "query", "context"),
         "response": ("output", "response", "answer", "completion", "solution", "target", "assistant", "reply"),

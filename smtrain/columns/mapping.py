@@ -27,7 +27,7 @@ DEFAULT_TAGS = MappingProxyType(
         "system_tag": "system",
     }
 )
-_EVERY_FORMAT = ("system", "tools", "images", "videos", "audios", "chosen", "rejected", "kto_tag")
+_EVERY_FORMAT = ("prompt_id", "system", "tools", "images", "videos", "audios", "chosen", "rejected", "kto_tag")
 
 
 def effective_columns(dataset: Dataset) -> Mapping[str, str]:
@@ -64,10 +64,12 @@ def readable(dataset: Dataset) -> tuple[str, ...]:
     return (*own, *_EVERY_FORMAT)
 
 
-def needed(dataset: Dataset, shape: RowShape) -> tuple[str, ...]:
-    """Returns the roles that must be mapped."""
+def needed(dataset: Dataset, shape: RowShape, *, rich: bool = False) -> tuple[str, ...]:
+    """Returns the roles that must be mapped; of rich pairs the two responses, which may be whole conversations."""
     chat = is_chat(dataset)
     pair = ("chosen", "rejected") if shape is RowShape.PREFERENCE and dataset.ranking else ()
     tag = ("kto_tag",) if shape is RowShape.FEEDBACK else ()
+    if pair and rich:
+        return pair
     response = ("response",) if shape in {RowShape.PROMPT_RESPONSE, RowShape.FEEDBACK} and not chat else ()
     return ("messages" if chat else "prompt", *response, *pair, *tag)

@@ -12,12 +12,12 @@ from smtrain.rows import Sample
 from smtrain.spec import Dataset, RowShape
 
 
-def missing_columns(dataset: Dataset, sample: Sample, shape: RowShape) -> Iterator[Problem]:
+def missing_columns(dataset: Dataset, sample: Sample, shape: RowShape, *, rich: bool = False) -> Iterator[Problem]:
     """Yields the columns that the rows lack, and the roles that have none."""
     columns = effective_columns(dataset)
     read = {role: column for role, column in columns.items() if role in readable(dataset)}
     absent = {role: column for role, column in read.items() if column not in sample.columns}
-    unmapped = [role for role in needed(dataset, shape) if role not in columns]
+    unmapped = [role for role in needed(dataset, shape, rich=rich) if role not in columns]
     if not dataset.columns and (absent or unmapped):
         yield _defaults_do_not_fit(dataset, sample, shape, absent, unmapped)
         return

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from smtrain.columns.mapping import effective_columns, effective_tags
+from smtrain.columns.responses import one_text
 from smtrain.rows import Row, kind_of
 from smtrain.spec import Dataset, Json, RowShape
 
@@ -32,17 +33,19 @@ def stop(role: str, reason: str) -> NoReturn:
 class RowReader(abc.ABC):
     """Reads one row after another as the trainer's converter would."""
 
-    def __init__(self, dataset: Dataset, shape: RowShape) -> None:
+    def __init__(self, dataset: Dataset, shape: RowShape, *, rich: bool) -> None:
         """Keeps what the rows are read by.
 
         Args:
           dataset: says which columns and tags to read.
           shape: what the trainer makes of a row.
+          rich: whether it takes responses of any form; see `smtrain.columns.responses`.
         """
         self._columns = effective_columns(dataset)
         self._tags = effective_tags(dataset)
         self._dataset = dataset
         self._shape = shape
+        self._takes_rich = rich
 
     def doubts(self, row: Row) -> Iterator[str]:
         """Yields what is odd about a row that can be used.
@@ -67,6 +70,14 @@ class RowReader(abc.ABC):
         if not isinstance(value, str | None):
             stop(role, f"{role} `{self._columns[role]}` is {kind_of(value)}, not a string.")
         return value or ""
+
+    def _rich(self, row: Row, role: str) -> str:
+        """Returns the text of a response of any form."""
+        of_messages = self._tags if self._dataset.format != "alpaca" else self._dataset.tags
+        try:
+            return one_text(self._value(row, role), of_messages.get("content_tag", "content"))
+        except ValueError as error:
+            stop(role, f"{role} `{self._columns[role]}` is {error}.")
 
     @staticmethod
     def _pair(chosen: str, rejected: str) -> Iterator[str]:

@@ -24,9 +24,9 @@ class _Tally:
     count: int = 0
 
 
-def value_problems(dataset: Dataset, sample: Sample, shape: RowShape) -> Iterator[Problem]:
+def value_problems(dataset: Dataset, sample: Sample, shape: RowShape, *, rich: bool) -> Iterator[Problem]:
     """Yields the flaws of the rows' values, each once, with the number of rows that have it."""
-    reader = (ChatReader if is_chat(dataset) else AlpacaReader)(dataset, shape)
+    reader = (ChatReader if is_chat(dataset) else AlpacaReader)(dataset, shape, rich=rich)
     dropped: dict[str, _Tally] = {}
     fatal: dict[tuple[str, str], _Tally] = {}
     doubts: dict[str, _Tally] = {}

@@ -276,6 +276,8 @@ class _Plan:
         return self._tokens * (6 * shape.heads * it.sequence_length + repeated)
 
     def _logits(self) -> tuple[float, str]:
+        if self.footprint.loss_bytes is not None:
+            return self.footprint.loss_bytes, "of a few tokens at a time"
         line = f"{self._tokens} tokens × {self.shape.vocabulary} entries × {LOGITS_BYTES} bytes"
         return LOGITS_BYTES * self._tokens * self.shape.vocabulary, line
 

@@ -105,12 +105,12 @@ def _batch(run: Run, demands: Demands, topology: Topology) -> tuple[Batch, tuple
         micro_size=micro,
         accumulation=steps,
         world_size=topology.world_size,
-        micro_key=micro_key,
+        micro_key="" if demands.token_batches else micro_key,
         accumulation_key=steps_key,
     )
     if isinstance(sizes, Problem):
         return Batch(global_size=topology.world_size, micro_size=1, accumulation=1), (*clashes, sizes)
-    return sizes, clashes
+    return replace(sizes, by_tokens=demands.token_batches), clashes
 
 
 def _agreed(
@@ -135,7 +135,8 @@ def _look(run: Run, demands: Demands, sets: tuple[Dataset, ...]) -> tuple[tuple[
         if sample is not None:
             found = [problem.problem(dataset.key) for problem in sample.problems]
             fatal = any(problem.is_error for problem in found)
-            problems += found if fatal else (*found, *columns.check(dataset, sample, demands.rows))
+            rich = demands.rich_responses
+            problems += found if fatal else (*found, *columns.check(dataset, sample, demands.rows, rich=rich))
     return tuple(seen), tuple(problems)
 
 

@@ -6,8 +6,9 @@ its documentation says; each rule here was found by trying, and tests/test_rows.
 
 from __future__ import annotations
 
+from smtrain.rows.opening import suffix_of
 from smtrain.rows.reading import SUFFIXES, read, read_files
 from smtrain.rows.sample import Row, RowProblem, Sample
 from smtrain.rows.value_types import kind_of
 
-__all__ = ["SUFFIXES", "Row", "RowProblem", "Sample", "kind_of", "read", "read_files"]
+__all__ = ["SUFFIXES", "Row", "RowProblem", "Sample", "kind_of", "read", "read_files", "suffix_of"]

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from smtrain.rows.agreement import sample_of_file
 from smtrain.rows.encoding import scan_bytes
+from smtrain.rows.opening import open_text
 from smtrain.rows.sample import Row, RowProblem, Sample, doubt, failed
 from smtrain.spec import Json
 
@@ -35,7 +36,7 @@ def read_csv(path: Path, limit: int | None) -> Sample:
     scan = scan_bytes(path)
     if scan.flaw:
         return Sample(problems=(scan.flaw,))
-    with path.open(newline="", encoding="utf-8-sig") as stream, _long_fields():
+    with open_text(path, newline="", encoding="utf-8-sig") as stream, _long_fields():
         reader = csv.reader(itertools.chain(stream, [_END]))
         records = ((reader.line_num, record) for record in reader if not _is_blank(record))
         header = next(records)[1]

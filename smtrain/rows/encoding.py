@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from smtrain.rows.opening import open_bytes
 from smtrain.rows.sample import RowProblem
 
 _SCAN_BYTES = 1 << 20
@@ -29,7 +30,7 @@ class Scan:
 def scan_bytes(path: Path) -> Scan:
     """Reads the whole file once, and no further than its first flaw."""
     lines = filled = offset = 0
-    with path.open("rb") as stream:
+    with open_bytes(path) as stream:
         while chunk := stream.read(_SCAN_BYTES):
             chunk += stream.readline()
             if (at := _first_flaw(chunk)) is not None:

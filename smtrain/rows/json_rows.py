@@ -12,6 +12,7 @@ from pathlib import Path
 from smtrain.errors import Severity
 from smtrain.rows.agreement import sample_of_file
 from smtrain.rows.encoding import scan_bytes
+from smtrain.rows.opening import open_bytes, read_bytes
 from smtrain.rows.sample import Row, RowProblem, Sample, failed
 from smtrain.rows.value_types import kind_of
 from smtrain.spec import Json
@@ -27,7 +28,7 @@ def read_json(path: Path, limit: int | None) -> Sample:
     scan = scan_bytes(path)
     if scan.flaw:
         return Sample(problems=(scan.flaw,))
-    with path.open("rb") as stream:
+    with open_bytes(path) as stream:
         first = next((text for line in stream if (text := line.removeprefix(_BOM).strip())), b"")
     if first.startswith(b"["):
         return _read_array(path, limit)
@@ -43,7 +44,7 @@ def _is_json(text: bytes) -> bool:
 
 
 def _read_array(path: Path, limit: int | None) -> Sample:
-    text = path.read_bytes().decode()
+    text = read_bytes(path).decode()
     if text.startswith("\ufeff"):
         what = "a byte order mark before a JSON array, which the loader refuses."
         return failed(path.name, what, "Save the file without it.")
@@ -72,7 +73,7 @@ def _read_lines(path: Path, limit: int | None, total: int) -> Sample:
     places: list[str] = []
     flaws: dict[str, list[RowProblem]] = {}
     cuts, chunk_start, offset = [0], 0, 0
-    with path.open("rb") as stream:
+    with open_bytes(path) as stream:
         for number, line in enumerate(stream, 1):
             if limit is not None and len(rows) + sum(map(len, flaws.values())) >= limit:
                 break
@@ -118,7 +119,7 @@ def _parse_line(text: str, place: str) -> tuple[Row | None, RowProblem | None]:
 
 def _read_concatenated(path: Path, limit: int | None) -> Sample | None:
     """Reads objects that span lines or share one; None when the file is not a run of objects either."""
-    text = path.read_bytes().decode("utf-8-sig")
+    text = read_bytes(path).decode("utf-8-sig")
     decoder, at, found = json.JSONDecoder(), 0, list[Row]()
     while at := _skip_space(text, at):
         try:

@@ -8,12 +8,24 @@ from pathlib import Path
 from types import MappingProxyType
 
 from smtrain.rows.agreement import disagreements
-from smtrain.rows.sample import RowProblem, Sample, failed
+from smtrain.rows.opening import GZIP, UNREADABLE, is_compressed, suffix_of
+from smtrain.rows.sample import RowProblem, Sample, doubt, failed
 
 SUFFIXES: Mapping[str, str] = MappingProxyType(
-    {"arrow": "arrow", "csv": "csv", "json": "json", "jsonl": "json", "parquet": "parquet", "txt": "text"}
+    {
+        "arrow": "arrow",
+        "csv": "csv",
+        "json": "json",
+        "jsonl": "json",
+        "parquet": "parquet",
+        "pt": "torch",
+        "txt": "text",
+    }
 )
-"""Suffix of a file → the loader that reads it (LLaMA-Factory's FILEEXT2TYPE)."""
+"""Suffix of a file, which `.gz` may follow → what reads it: LLaMA-Factory's FILEEXT2TYPE, and what torch.save wrote."""
+
+_READ_HERE_UNPACKED = frozenset({"csv", "json", "text"})
+"""Kinds that are looked at through gzip; the others would have to be unpacked as a whole."""
 
 
 def read(path: Path, *, limit: int | None) -> Sample:
@@ -23,14 +35,32 @@ def read(path: Path, *, limit: int | None) -> Sample:
       path: an existing file.
       limit: how many rows to look at; None looks at, and keeps in memory, every row.
     """
-    kind = SUFFIXES.get(path.suffix[1:])
+    kind = SUFFIXES.get(suffix_of(path.name))
     if kind is None:
         allowed = ", ".join(f".{suffix}" for suffix in SUFFIXES)
-        found = f"its suffix is `{path.suffix}`" if path.suffix else "it has no suffix"
-        return failed(path.name, f"{found}, which no loader reads.", f"Allowed: {allowed}.")
+        suffix = "".join(path.suffixes[-2:]) if is_compressed(path.name) else path.suffix
+        found = f"its suffix is `{suffix}`" if suffix else "it has no suffix"
+        return failed(
+            path.name, f"{found}, which no loader reads.", f"Allowed: {allowed}, each with {GZIP} or without."
+        )
     if not path.stat().st_size:
         return replace(failed(path.name, "the file is empty."), total=0)
+    if kind == "torch":
+        return Sample(problems=(doubt(path.name, "the rows were not looked at, since reading .pt takes torch."),))
+    if is_compressed(path.name):
+        return _read_compressed(path, kind, limit)
     return _reader(kind)(path, limit)
+
+
+def _read_compressed(path: Path, kind: str, limit: int | None) -> Sample:
+    if kind not in _READ_HERE_UNPACKED:
+        what = f"the rows were not looked at, since a compressed .{suffix_of(path.name)} must be unpacked as a whole."
+        return Sample(problems=(doubt(path.name, what),))
+    try:
+        return _reader(kind)(path, limit)
+    except UNREADABLE as error:
+        what = f"not a readable gzip file: {str(error).rstrip('.')}."
+        return failed(path.name, what, f"Pack it again, or take {GZIP} off its name if it is not packed.")
 
 
 def read_files(paths: Sequence[Path], *, limit: int | None) -> Sample:
@@ -72,7 +102,8 @@ def _reader(kind: str) -> Callable[[Path, int | None], Sample]:
 
 
 def _mixed_suffixes(paths: Sequence[Path]) -> Iterator[RowProblem]:
-    kinds = {SUFFIXES[path.suffix[1:]]: path for path in reversed(paths) if path.suffix[1:] in SUFFIXES}
+    suffixes = {path: suffix_of(path.name) for path in reversed(paths)}
+    kinds = {SUFFIXES[suffix]: path for path, suffix in suffixes.items() if suffix in SUFFIXES}
     if len(kinds) > 1:
         names = ", ".join(sorted(path.name for path in kinds.values()))
         what = f"the files of one data set are of different types: {names}."

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from smtrain.rows.agreement import sample_of_file
 from smtrain.rows.encoding import scan_bytes
+from smtrain.rows.opening import open_text
 from smtrain.rows.sample import Row, Sample, doubt
 
 
@@ -15,7 +16,7 @@ def read_text(path: Path, limit: int | None) -> Sample:
     scan = scan_bytes(path)
     if scan.flaw:
         return Sample(problems=(scan.flaw,))
-    with path.open(encoding="utf-8") as stream:
+    with open_text(path, encoding="utf-8") as stream:
         rows: list[Row] = [{"text": line.rstrip("\n")} for line in itertools.islice(stream, limit)]
     places = [f"{path.name} line {number}" for number in range(1, len(rows) + 1)]
     marked = rows and str(rows[0]["text"]).startswith("\ufeff")

@@ -34,11 +34,20 @@ class Topology:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Batch arithmetic that adds up: micro_size × accumulation × world size = global_size (samples)."""
+    """Batch arithmetic that adds up: micro_size × accumulation × world size = global_size (samples).
+
+    Attributes:
+      global_size: of an optimizer step, over all processes.
+      micro_size: of a process's forward pass.
+      accumulation: forward passes of an optimizer step.
+      by_tokens: micro-batches are filled up to a number of tokens: the global size is what a step aims at, and the
+        other two are not what is computed.
+    """
 
     global_size: int
     micro_size: int
     accumulation: int
+    by_tokens: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,12 +126,14 @@ class ResolvedModel:
       source: which of these it is.
       fingerprint: digest over the config.json, file names and sizes of a folder of this machine; "" for any other.
       config: the folder's config.json; empty when it is not at hand.
+      chat_template: whether the folder's tokenizer has a chat template; None when it is not at hand.
     """
 
     reference: str
     source: ModelSource
     fingerprint: str = ""
     config: Mapping[str, Json] = field(default_factory=dict)
+    chat_template: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -198,6 +198,7 @@ class Footprint:
       reference_model: whether a second, frozen copy of the model is held.
       flash_attention: whether attention never holds all scores (flash-attn, SDPA).
       mixed_precision: bf16 or fp16 computation over fp32 weights; False is everything in `weight_bytes`.
+      loss_bytes: what the loss holds at its peak, where it never has the logits of all tokens; None is that it has.
     """
 
     tuning: Literal["full", "lora", "qlora", "freeze"]
@@ -213,6 +214,7 @@ class Footprint:
     reference_model: bool = False
     flash_attention: bool = True
     mixed_precision: bool = True
+    loss_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,10 +231,23 @@ class Program:
 
     Every step runs in one working directory. The backend lays the program's files out in it, links every input and
     every output at its `path`, and binds the runtime variables; so configuration files can name them by relative path.
+
+    Attributes:
+      steps: in their order.
+      files: what this run alone has.
+      library: files that do not depend on the run, such as the trainer's own sources; a backend need keep them once.
+      env: environment variables of every step.
+      inputs: what the program reads.
+      outputs: what it writes.
+      needs: what it asks of its target.
+      progress: where it reports its progress.
+      metric_patterns: metrics in the lines that it prints.
+      footprint: what it keeps in memory; None when that is not known.
     """
 
     steps: tuple[Step, ...]
     files: tuple[TextFile, ...] = ()
+    library: tuple[TextFile, ...] = ()
     env: tuple[EnvVar, ...] = ()
     inputs: tuple[Input, ...] = ()
     outputs: tuple[Output, ...] = ()

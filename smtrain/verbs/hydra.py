@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,9 +36,10 @@ from smtrain.verbs.sweep import Point
 def dispatch(line: CommandLine, console: Console) -> ExitCode:
     """Does what the Hydra flags of the command line ask for."""
     flags = line.options
-    request = replace(line.composable, search_paths=Registry().config_paths)
+    registry = Registry()
+    request = replace(line.composable, search_paths=registry.config_paths)
     if flags.shell_completion:
-        return _complete(request)
+        return _complete(request, registry.commands)
     with _hydra(request) as hydra:
         try:
             return _do(hydra, line, request, console)
@@ -71,9 +72,9 @@ def _do(hydra: Hydra, line: CommandLine, request: Request, console: Console) -> 
     return ExitCode.DONE
 
 
-def _complete(request: Request) -> ExitCode:
+def _complete(request: Request, commands: Iterable[str]) -> ExitCode:
     if any(text.startswith("query=") for text in request.overrides):
-        _propose(request)
+        _propose(request, commands)
         return ExitCode.DONE
     if "install=zsh" in request.overrides:
         sys.stdout.write(ZSH_PRELUDE)
@@ -85,9 +86,9 @@ def _complete(request: Request) -> ExitCode:
     return ExitCode.DONE
 
 
-def _propose(request: Request) -> None:
+def _propose(request: Request, commands: Iterable[str]) -> None:
     """Prints what could complete the line; whatever is wrong with the line, nobody wants to read it now."""
-    line = typed_line(os.environ.get("COMP_LINE", ""))
+    line = typed_line(os.environ.get("COMP_LINE", ""), commands)
     sys.stdout.write("".join(f"{verb}\n" for verb in line.verbs))
     if not line.takes_overrides:
         return

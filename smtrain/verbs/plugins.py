@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from smtrain.command_line import CommandLine
 from smtrain.console import Console
 from smtrain.errors import ExitCode
-from smtrain.hookspecs import BackendSpec, ImporterSpec, TrainerSpec
 from smtrain.registry import Registry
 from smtrain.spec import Json
+
+if TYPE_CHECKING:
+    from smtrain.registry import AnySpec
 
 
 def plugins(_: CommandLine, console: Console) -> ExitCode:
     """Lists what the plugins offer, and what is broken."""
     registry = Registry()
-    offers: dict[str, Mapping[str, TrainerSpec] | Mapping[str, BackendSpec] | Mapping[str, ImporterSpec]] = {
+    offers: dict[str, Mapping[str, AnySpec]] = {
         "trainer": registry.trainers,
         "backend": registry.backends,
         "importer": registry.importers,
+        "command": registry.commands,
     }
     document: dict[str, Json] = {}
     for kind, specs in offers.items():

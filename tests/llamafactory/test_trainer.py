@@ -389,6 +389,13 @@ def test_data_sets_described_elsewhere_are_left_to_the_target(where):
 # ------------------------------------------------------------------------------------------------- strategy and program
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl.gz", "rows.pt", "rows.json.zst"])
+def test_files_that_its_loader_knows_no_suffix_of_are_refused(name):
+    of_file, of_s3 = rows(file_name=name), rows(source="s3", location=f"s3://bucket/{name}", files=())
+    assert "LLaMA-Factory reads .arrow, .csv" in found(options(), job(of_file))["data"]
+    assert "LLaMA-Factory reads .arrow, .csv" in found(options(), job(of_s3))["data.path"]
+
+
 def test_single_process_is_started_without_a_launcher():
     (step,) = lowered(options()).steps
     resume = Resume("resume_from_checkpoint=")

@@ -21,7 +21,7 @@ NEEDS: Mapping[str, Sequence[str]] = {
 }
 """What a run with a trainer cannot do without."""
 
-TRAINERS = ("lf_api", "lf_dpo", "lf_export", "lf_kto", "lf_ppo", "lf_pt", "lf_rm", "lf_sft")
+TRAINERS = ("lf_api", "lf_dpo", "lf_export", "lf_kto", "lf_ppo", "lf_pt", "lf_rm", "lf_sft", "native_dpo", "native_sft")
 
 
 def test_the_backend_conforms() -> None:

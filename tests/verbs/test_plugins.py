@@ -16,6 +16,7 @@ def test_trainers_backends_and_importers_are_listed_with_their_distribution(smtr
     assert any(line.split()[:2] == ["backend", "local"] and "This machine." in line for line in lines)
     assert any("llamafactory" in line for line in lines if line.startswith("importer"))
     assert any(line.split()[0] == "lf_sft" for line in lines)
+    assert any(line.split()[:3] == ["command", "data", "plan-batches"] for line in lines)
 
 
 def test_json_holds_the_same(smtrain: Smtrain) -> None:

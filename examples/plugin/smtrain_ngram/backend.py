@@ -80,6 +80,7 @@ class Nice:
             files=(
                 BundleFile(path="launch.sh", content=script.encode(), executable=True),
                 *(BundleFile(path=f"program/{file.path}", content=file.text.encode()) for file in program.files),
+                *(BundleFile(path=f"library/{file.path}", content=file.text.encode()) for file in program.library),
                 *(
                     BundleFile(path=_place(item, file.path), content=file)
                     for item in program.inputs

@@ -1,0 +1,95 @@
+"""Attention over packed rows, against attention with all of the mask written out."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from native_trainings import PAIRS
+from smtrain_native.runtime import attention
+from smtrain_native.runtime.layout import Layout, pack
+
+HEADS, WIDTH = 4, 16
+
+
+def qkv(layout: Layout, key_heads: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(1, heads, layout.tokens, WIDTH) for heads in (HEADS, key_heads, key_heads)]
+    return [torch.randn(shape, generator=generator, requires_grad=True) for shape in shapes]
+
+
+def allowed(layout: Layout, window: int | None) -> torch.Tensor:
+    """Who sees whom, token by token."""
+    seen = torch.zeros(layout.tokens, layout.tokens, dtype=torch.bool)
+    for span in layout.spans:
+        keys = [*range(span.prefix_start, span.prefix_stop), *range(span.start, span.stop)]
+        for number, query in enumerate(range(span.start, span.stop)):
+            last = span.prefix + number
+            first = 0 if window is None else max(0, last - window + 1)
+            for key in keys[first : last + 1]:
+                seen[query, key] = True
+    return seen
+
+
+def written_out(layout: Layout, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int | None) -> torch.Tensor:
+    groups = HEADS // k.shape[1]
+    scores = q @ k.repeat_interleave(groups, 1).transpose(-1, -2) / math.sqrt(WIDTH)
+    weights = scores.masked_fill(~allowed(layout, window), -math.inf).softmax(-1)
+    return (weights @ v.repeat_interleave(groups, 1)).transpose(1, 2)
+
+
+@pytest.mark.parametrize("share_prompts", [True, False])
+@pytest.mark.parametrize("key_heads", [HEADS, 2, 1])
+@pytest.mark.parametrize("window", [None, 4])
+def test_segments_attend_as_the_mask_says(share_prompts: bool, key_heads: int, window: int | None):
+    layout = pack(PAIRS, share_prompts=share_prompts)
+    ours, theirs = qkv(layout, key_heads), qkv(layout, key_heads)
+    with attention.over(layout, "segments"):
+        found, _ = attention.attention(torch.nn.Module(), *ours, None, sliding_window=window)
+    wanted = written_out(layout, *theirs, window)
+    torch.testing.assert_close(found, wanted)
+    for result in (found, wanted):
+        (result * torch.arange(result.numel()).view(result.shape).sin()).sum().backward()
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+@pytest.mark.parametrize("share_prompts", [True, False])
+def test_what_a_varlen_kernel_is_told_is_the_same_attention(share_prompts: bool):
+    """No such kernel runs on CPUs: its contract, a causal mask aligned to the last query and key, is computed here."""
+    layout = pack(PAIRS, share_prompts=share_prompts)
+    q, k, v = (each.detach()[0].transpose(0, 1) for each in qkv(layout, 2))
+    rows = attention.flash_rows(layout, torch.device("cpu"))
+    if rows.keys_K is not None:
+        k, v = k[rows.keys_K], v[rows.keys_K]
+    found = []
+    for number in range(len(rows.query_ends) - 1):
+        start, stop = rows.query_ends[number : number + 2].tolist()
+        first, last = rows.key_ends[number : number + 2].tolist()
+        assert stop - start <= rows.max_queries
+        assert last - first <= rows.max_keys
+        scores = torch.einsum("qhd,khd->hqk", q[start:stop], k[first:last].repeat_interleave(2, 1)) / math.sqrt(WIDTH)
+        ahead = torch.ones(stop - start, last - first).triu(1 + (last - first) - (stop - start)).bool()
+        weights = scores.masked_fill(ahead, -math.inf).softmax(-1)
+        found.append(torch.einsum("hqk,khd->qhd", weights, v[first:last].repeat_interleave(2, 1)))
+    wanted = written_out(layout, *qkv(layout, 2), None)[0]
+    torch.testing.assert_close(torch.cat(found), wanted)
+
+
+@pytest.mark.parametrize("asked", [{"softcap": 30.0}, {"s_aux": torch.zeros(HEADS)}, {"dropout": 0.1}])
+def test_what_it_cannot_do_is_refused(asked: dict[str, object]):
+    layout = pack(PAIRS)
+    with (
+        attention.over(layout, "segments"),
+        pytest.raises(attention.UnsupportedAttentionError, match=next(iter(asked))),
+    ):
+        attention.attention(torch.nn.Module(), *qkv(layout, 2), None, **asked)
+
+
+def test_outside_of_a_micro_batch_there_is_no_attention():
+    layout = pack(PAIRS)
+    with attention.over(layout, "segments"):
+        pass
+    with pytest.raises(attention.UnsupportedAttentionError):
+        attention.attention(torch.nn.Module(), *qkv(layout, 2), None)
