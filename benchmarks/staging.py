@@ -26,7 +26,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+# In place of this folder, in which a library's `import tokenize` would find a benchmark.
+sys.path[0] = str(ROOT / "tests")
 
 from agent_runs import plan as agent_plan  # noqa: E402
 from agent_runs import write_agent  # noqa: E402

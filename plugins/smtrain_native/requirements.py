@@ -38,6 +38,6 @@ def _chosen(job: Job, options: NativeOptions) -> Iterator[Package]:
     if job.run.launcher.kind == "accelerate":
         yield Package(name="accelerate")
     if any(dataset.source == "hub" for dataset in job.datasets):
-        yield Package(name="datasets")
+        yield Package(name="datasets", specifier=">=3")
     for reporter in options.reports.to:
         yield Package(name=reporter)

@@ -380,7 +380,7 @@ def test_on_a_training_job_the_library_comes_in_a_channel_of_its_own() -> None:
 def test_needs_are_those_of_the_extra() -> None:
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extra = set(pyproject["project"]["optional-dependencies"]["native"])
-    packages = program(*SFT, *TWO, "strategy=zero2").needs.packages
+    packages = program(*SFT, *TWO, "strategy=zero2", "data.path=hub:ORG/ROWS").needs.packages
     assert {f"{package.name}{package.specifier}" for package in packages} == extra
 
 

@@ -172,6 +172,8 @@ def test_a_checkpoint_evaluates_to_what_the_training_told(
     assert evaluate.main([str(here / "native.json"), "output/checkpoint-12"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["eval/eval/loss"] == pytest.approx(told, abs=1e-7)
+    with pytest.raises(UserError, match=r"no evaluation set of this name\. There are: eval"):
+        evaluate.main([str(here / "native.json"), "output/checkpoint-12", "--set", "evil"])
 
 
 def test_a_sweep_over_beta_computes_the_reference_once(

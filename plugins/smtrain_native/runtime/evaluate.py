@@ -6,6 +6,7 @@ python -m smtrain_native.runtime.evaluate native.json CHECKPOINT
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import math
 import sys
@@ -75,13 +76,32 @@ def _perplexity(loss: float) -> float:
         return math.inf
 
 
+def _of_sets(run: Settings, names: tuple[str, ...]) -> Settings:
+    """Returns the settings with these evaluation sets chosen.
+
+    Raises:
+      UserError: there is no such set.
+    """
+    known = [each.name for each in run.data.sets if each.role == "eval"]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        message = (
+            f"--set {unknown[0]}: there is no evaluation set of this name. There are: {', '.join(known) or 'none'}."
+        )
+        raise ending.UserError(message)
+    return dataclasses.replace(run, evaluation=dataclasses.replace(run.evaluation, sets=names)) if names else run
+
+
 def main(argv: Sequence[str]) -> int:
     """Evaluates a checkpoint, and prints one JSON object."""
     parser = argparse.ArgumentParser(prog="python -m smtrain_native.runtime.evaluate")
     parser.add_argument("settings", type=Path, help="native.json")
     parser.add_argument("checkpoint", type=Path, nargs="?", help="a checkpoint's folder; none is the untrained model")
+    parser.add_argument(
+        "--set", action="append", default=[], help="an evaluation set by its name; unsaid: as in training"
+    )
     asked = parser.parse_args(argv)
-    run = settings.read(asked.settings)
+    run = _of_sets(settings.read(asked.settings), tuple(asked.set))
     with joined(run.parallel.device, deepspeed=run.parallel.kind == "deepspeed") as processes:
         looked_at = Evaluation(run)
         if looked_at.empty:
