@@ -19,8 +19,6 @@ from smtrain.agent.ending import AgentCode, AgentError, Failure, Stopped, say
 from smtrain.agent.install import install
 from smtrain.agent.interruption import Interruption
 from smtrain.agent.keeper import Keeper, Upkeep
-from smtrain.agent.leader import Leader
-from smtrain.agent.member import Member
 from smtrain.agent.node import Node
 from smtrain.agent.parallel import Begun
 from smtrain.agent.peers import Alone, Peers
@@ -112,6 +110,8 @@ class Job:
             return Alone()
         token = hashlib.sha256(f"{node.output_uri}\n".encode() + self._plan.document).hexdigest()
         if node.rank == 0:
+            from smtrain.agent.leader import Leader
+
             return Leader(
                 nodes=node.nodes,
                 host=node.host,
@@ -120,6 +120,8 @@ class Job:
                 control=control,
                 on_failure=self._interruption.end,
             )
+        from smtrain.agent.member import Member
+
         return Member(
             rank=node.rank,
             host=node.host,

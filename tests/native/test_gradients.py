@@ -18,7 +18,7 @@ from smtrain_native.runtime.settings import Data, Loss, Model, Settings, Trainin
 
 PREFERENCES = ("dpo", "ipo", "hinge", "cdpo", "ln_dpo", "simpo", "sampo", "orpo")
 CPU = torch.device("cpu")
-REFERENCE = np.linspace(-40, -10, 2 * len(PAIRS), dtype=np.float32).reshape(-1, 2)
+REFERENCE = np.linspace(-40, -10, 2 * len(PAIRS)).reshape(-1, 2)
 TURNS = dataclasses.replace(tokens("f", 8, 10, 6), masks=(np.arange(10) % 4 > 0, None))
 """A pair one of whose responses spans turns, not all of them trained on."""
 
@@ -74,7 +74,7 @@ class Padded:
             for place in range(len(response)):
                 if start + place >= 0 and (own is None or own[place]):
                     counted[at, start + place] = 1.0
-        return (logps * counted).sum(1)
+        return (logps * counted).double().sum(1)
 
 
 def counted(pair: Tokens, at: int) -> int:
@@ -120,7 +120,7 @@ def test_pairs_have_the_gradients_of_the_padded_computation(
     )  # fmt: skip
     wanted = losses.preference_loss(run.loss, pair).losses_B
     wanted.sum().backward()
-    torch.testing.assert_close(share.losses_B, wanted.detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(share.losses_B, wanted.detach().double(), rtol=1e-5, atol=1e-5)
     close(gradients(ours), gradients(theirs.found))
 
 

@@ -58,3 +58,11 @@ def test_a_row_holds_no_more_tokens_than_are_counted(share_prompts: bool):
     # A pair that shares its prompt counts one token more than it has.
     assert sum(counted) - len(PAIRS) * share_prompts == pack(PAIRS, share_prompts=share_prompts).tokens
     assert pair_tokens([5, 7], share_prompts=share_prompts) == pack([tokens("a", 5, 7)]).tokens == 12
+
+
+def test_a_long_sum_keeps_its_digits():
+    """1200 nats, summed in single precision one after the other, would be off by 1e-3."""
+    layout = pack([tokens("a", 1, 1200, 1)])
+    values = torch.full((1201,), -1.0007)
+    wanted = -1200 * torch.tensor(1.0007).double()
+    assert abs(float(layout.sums(values)[0] - wanted)) < 1e-9

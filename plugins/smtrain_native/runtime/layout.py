@@ -109,13 +109,19 @@ class Layout:
         return int(self.ids_T.numel())
 
     def sums(self, values_R: torch.Tensor) -> torch.Tensor:
-        """Returns the sum of a value over the trained tokens of each sequence; shape (S,)."""
-        start_S = torch.zeros_like(self.lengths_S, dtype=values_R.dtype)
-        return start_S.index_add(0, self.sequence_R, values_R * self.trained_R)
+        """Returns the sum of a value over the trained tokens of each sequence, in double precision; shape (S,).
+
+        In single precision a sum near 1000 nats is known to 1e-4 only, and a preference loss is about differences.
+        """
+        return self._summed(values_R * self.trained_R)
 
     def whole_sums(self, values_R: torch.Tensor) -> torch.Tensor:
-        """Returns the sum over all tokens of each sequence, trained or not; shape (S,)."""
-        return torch.zeros_like(self.lengths_S, dtype=values_R.dtype).index_add(0, self.sequence_R, values_R)
+        """Returns the sum over all tokens of each sequence, trained or not, in double precision; shape (S,)."""
+        return self._summed(values_R)
+
+    def _summed(self, values_R: torch.Tensor) -> torch.Tensor:
+        wide_R = values_R.double()
+        return torch.zeros_like(self.lengths_S, dtype=wide_R.dtype).index_add(0, self.sequence_R, wide_R)
 
     def whole_lengths(self) -> torch.Tensor:
         """Returns the tokens of each sequence that are predicted, trained or not; shape (S,)."""

@@ -79,7 +79,7 @@ class Preference:
     def __init__(self, loss: Loss, reference_N2: np.ndarray | None) -> None:
         """Takes the loss, and log πref of each pair where it needs that; shape (N, 2)."""
         self._loss = loss
-        self._reference_N2 = None if reference_N2 is None else torch.from_numpy(reference_N2.astype(np.float32))
+        self._reference_N2 = None if reference_N2 is None else torch.from_numpy(reference_N2)
 
     def weight(self, layout: Layout) -> float:
         """Returns the pairs."""
@@ -91,7 +91,7 @@ class Preference:
         policy_B2 = layout.sums(logps_R.detach()).view(-1, 2)
         margins_B = outcome.chosen_rewards_B - outcome.rejected_rewards_B
         rows = (
-            outcome.losses_B.detach(), (margins_B > 0).float(), margins_B, outcome.chosen_rewards_B,
+            outcome.losses_B.detach(), (margins_B > 0).to(margins_B), margins_B, outcome.chosen_rewards_B,
             outcome.rejected_rewards_B, policy_B2[:, 0], policy_B2[:, 1],
         )  # fmt: skip
         return Share(

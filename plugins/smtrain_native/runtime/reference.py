@@ -68,7 +68,7 @@ def load(run: Settings, sets: Sequence[TokenSet]) -> np.ndarray:
 
 def _values(run: Settings, rows: TokenSet, model: engine.Computes, loaded: Loaded, processes: Processes) -> np.ndarray:
     samples = Joined((rows,), sampled=seed_of_samples(run))
-    values_N2 = torch.zeros(len(rows), 2)
+    values_N2 = torch.zeros(len(rows), 2, dtype=torch.float64)
     cap = run.batching.max_tokens_per_device
     for numbers, layout, logps_R in spreading.each(samples, model, cap=cap, loaded=loaded, processes=processes):
         values_N2[torch.from_numpy(numbers)] = _sums(layout, logps_R)

@@ -92,8 +92,8 @@ def write(path: Path, source: Source, rows: TokenSet, logps_N2: np.ndarray) -> N
 
     columns = {
         "prompt_id": pa.array([rows.prompt_id(number) for number in range(len(rows))]),
-        "chosen": pa.array(logps_N2[:, 0], pa.float32()),
-        "rejected": pa.array(logps_N2[:, 1], pa.float32()),
+        "chosen": pa.array(logps_N2[:, 0], pa.float64()),
+        "rejected": pa.array(logps_N2[:, 1], pa.float64()),
     }
     table = pa.table(columns).replace_schema_metadata({_METADATA: json.dumps(asdict(source))})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def write(path: Path, source: Source, rows: TokenSet, logps_N2: np.ndarray) -> N
 
 
 def read(path: Path, source: Source, rows: TokenSet) -> np.ndarray:
-    """Returns the values of a set, in its order; shape (N, 2), fp32.
+    """Returns the values of a set, in its order; shape (N, 2), fp64.
 
     Raises:
       ReferenceStoreError: they are not there, or were computed from something else.
