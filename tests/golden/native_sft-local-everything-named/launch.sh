@@ -107,7 +107,7 @@ for word in sys.argv[1:]:
         if specifier.startswith(">=") and release(found) < release(specifier[2:]):
             lacking.append(f"{name} is {found}, older than {specifier[2:]}")
 sys.exit("smtrain: " + "; ".join(lacking) if lacking else 0)
-' datasets 'filelock >=3.12' 'numpy >=1.26' 'peft >=0.18' 'pyarrow >=15' 'safetensors >=0.4.3' tensorboard 'torch >=2.4' 'tqdm >=4.27' 'transformers >=5.6,<6' ||
+' 'datasets >=3' 'filelock >=3.12' 'numpy >=1.26' 'peft >=0.18' 'pyarrow >=15' 'safetensors >=0.4.3' tensorboard 'torch >=2.4' 'tqdm >=4.27' 'transformers >=5.6,<6' ||
   fail 69 "install it for $SMTRAIN_PYTHON, or set backend.python to an interpreter that has it"
 
 # A lease is a locked file. This script and its steps hold it open, so it ends with the last of them, however they end.
