@@ -8,9 +8,15 @@ from typing import cast
 
 import msgspec
 
-from smtrain.spec import Action, ApiCall, Exec, Expect, Json, Upload
+from smtrain.spec import Action, ApiCall, Exec, Expect, HandOver, Json, Upload
 
-_KINDS: Mapping[str, type[Action]] = {"exec": Exec, "expect": Expect, "upload": Upload, "call": ApiCall}
+_KINDS: Mapping[str, type[Action]] = {
+    "exec": Exec,
+    "expect": Expect,
+    "upload": Upload,
+    "call": ApiCall,
+    "hand-over": HandOver,
+}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
@@ -45,3 +51,5 @@ def as_text(action: Action) -> str:
             return f"upload {len(files)} file{'s' if len(files) > 1 else ''} to {uri}"
         case ApiCall(service=service, operation=operation, request=request, region=region):
             return f"{service}:{operation} in {region} with {request}"
+        case HandOver(summary=summary):
+            return summary

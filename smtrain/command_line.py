@@ -127,8 +127,9 @@ def _compiling(verb: str, rest: list[str], command: PluginCommand | None = None)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     if command is not None:
         command.add_arguments(parser)
-    else:
+    if command is None or command.section:
         parser.add_argument("--yes", "-y", action="store_true", help="do not ask before spending money")
+    if command is None:
         parser.add_argument("--detach", "-d", action="store_true", help="return once the run has started")
     if verb == "rehearse":
         _add_rehearsal(parser)

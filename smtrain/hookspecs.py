@@ -79,12 +79,17 @@ class ImporterSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandSpec:
-    """A command of the plugin's own about a run that is compiled and not launched: `smtrain NAME OVERRIDES…`.
+    """A command of the plugin's own: `smtrain NAME OVERRIDES…`.
+
+    It is about a run that is compiled and not launched; or, where it names a section, about that section and no run.
 
     Attributes:
       name: one or two lower-case words, such as "cost" or "data tokenize"; the first is none of smtrain's verbs.
-      load: "module:Class" of a `Command`.
+      load: "module:Class" of a `Command`, or of a `SectionCommand` where there is a section.
       summary: one sentence for `smtrain plugins` and the command's help.
+      section: a section of the plugin's own, which is also a config group: `smtrain NAME section=CHOICE section.key=1`.
+        Several commands of one plugin may share it. Runs may have it as well: `Run.sections`.
+      options: "module:Class" of the frozen dataclass that types the section.
 
     Example:
       `CommandSpec(name="acme price", load="acme.price:Price", summary="Tells what a run is worth.")`
@@ -93,6 +98,8 @@ class CommandSpec:
     name: str
     load: str
     summary: str
+    section: str = ""
+    options: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

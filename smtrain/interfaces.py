@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
 from smtrain.errors import ExitCode, Problem
 from smtrain.progress import Observer
-from smtrain.spec import Bundle, Job, Json, LogLine, Program, Receipt, RowShape, Run
+from smtrain.spec import Action, Bundle, Job, Json, LogLine, Program, Receipt, RowShape, Run
 
 OptionsT = TypeVar("OptionsT", contravariant=True)
+SectionT = TypeVar("SectionT", covariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +112,25 @@ class Shortens(Protocol[OptionsT]):
           steps: optimizer steps after which the training ends; what has no steps ends by itself.
           on_cpu: whether `compute.accelerator=cpu` is laid over the run as well, so that settings that need a GPU
             must give way.
+        """
+        ...
+
+
+@runtime_checkable
+class HandsOver(Protocol):
+    """A backend that gives its jobs to the target itself, in the way that the bundle's action `HandOver` says."""
+
+    def hand_over(self, run_dir: Path, document: Json, receipt: Receipt, *, observer: Observer) -> Receipt:
+        """Gives the job to the target, unless it has it already, and returns the receipt with its name there.
+
+        Args:
+          run_dir: the run's folder; nothing but `run_dir/bundle` may be read.
+          document: the document that the action names.
+          receipt: so far; that of an earlier try tells its job.
+          observer: is told what happens.
+
+        Raises:
+          SmtrainError: the target refused, or cannot be reached; submitting again is safe.
         """
         ...
 
@@ -217,6 +237,10 @@ class Printer(Protocol):
         """Prints a line of prose on stdout, unless JSON was asked for."""
         ...
 
+    def rows(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Prints (title, text) rows of prose, the titles in one column; a title that repeats is left out."""
+        ...
+
     def result(self, document: Json) -> None:
         """Prints a result, when JSON was asked for."""
         ...
@@ -239,6 +263,81 @@ class Command(Protocol):
         Args:
           job: the run, resolved; nobody objected to it.
           program: what it would execute.
+          flags: the command's own among them.
+          out: prints.
+
+        Returns:
+          The exit code.
+
+        Raises:
+          SmtrainError: what is wrong, with the keys at fault; they are located.
+        """
+        ...
+
+
+class SectionCompiler(Protocol[SectionT]):
+    """The compiler's passes, for a command about a section of its plugin's own."""
+
+    def section(self, check: Callable[[SectionT], Iterable[Problem]] | None = None) -> SectionT:
+        """Composes the section from the command line, and returns it typed.
+
+        Args:
+          check: yields what else is wrong with a section, of which keys that could not be typed have their defaults.
+
+        Raises:
+          SmtrainError: with everything that is wrong in it, located.
+        """
+        ...
+
+    def report(self, problems: Iterable[Problem]) -> None:
+        """Locates problems, and prints the warnings.
+
+        Raises:
+          SmtrainError: with all of them, when one is an error.
+        """
+        ...
+
+    def write(self, bundle: Bundle, folder: Path) -> Path:
+        """Checks a bundle, writes it into a folder of its own in `folder`, and returns that.
+
+        Raises:
+          SmtrainError: it holds a secret, or a script that is no bash, or cannot be written.
+        """
+        ...
+
+    def actions(self, written: Path) -> tuple[Action, ...]:
+        """Returns what submitting a bundle does, having proven that it still is what `write` wrote.
+
+        Raises:
+          SmtrainError: it is none, or was changed.
+        """
+        ...
+
+    def submit(self, written: Path) -> Receipt:
+        """Does what the bundle that `write` returned the folder of, and nothing else, says; progress is shown.
+
+        Raises:
+          SmtrainError: the bundle was changed, or the target refuses.
+        """
+        ...
+
+    def may(self, question: str, rows: Iterable[tuple[str, str]]) -> bool:
+        """Returns whether to go on, having asked once where a person is there to be asked; --yes asks nobody."""
+        ...
+
+
+class SectionCommand(Protocol[OptionsT]):
+    """A command about a section of its plugin's own, and no run."""
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Adds the command's own flags; --json, --yes and Hydra's are there, and other words are overrides."""
+        ...
+
+    def run(self, compiler: SectionCompiler[OptionsT], flags: argparse.Namespace, out: Printer) -> ExitCode:
+        """Does what the command is for.
+
+        Args:
+          compiler: gives the section, and takes what is made of it.
           flags: the command's own among them.
           out: prints.
 

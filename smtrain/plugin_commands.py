@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from smtrain.errors import Problem, SmtrainError
 from smtrain.hookspecs import CommandSpec
-from smtrain.interfaces import Command
+from smtrain.interfaces import Command, SectionCommand
 from smtrain.registry import Registry
 from smtrain.suggest import closest, did_you_mean
 
@@ -34,7 +34,12 @@ class PluginCommand:
         """Whether the words only begin commands."""
         return self.offers[0].name != self.words
 
-    def loaded(self) -> Command:
+    @property
+    def section(self) -> str:
+        """The section that the command is about; "" when it is about a run."""
+        return self.offers[0].section
+
+    def loaded(self) -> Command | SectionCommand[object]:
         """Returns the command."""
         return self.registry.command(self.words)
 
@@ -61,6 +66,8 @@ class PluginCommand:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
+        if self.section:
+            parser.add_argument("--yes", "-y", action="store_true", help="ask nothing")
         self.add_arguments(parser)
         return parser.format_help().rstrip()
 

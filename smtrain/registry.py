@@ -21,7 +21,7 @@ from smtrain.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from smtrain.hookspecs import BackendSpec, CommandSpec, Event, ImporterSpec, TrainerSpec
-    from smtrain.interfaces import Backend, Command, Importer, Trainer
+    from smtrain.interfaces import Backend, Command, Importer, SectionCommand, Trainer
     from smtrain.spec import Job
 
     AnySpec: TypeAlias = TrainerSpec | BackendSpec | ImporterSpec | CommandSpec
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SpecT = TypeVar("SpecT", "TrainerSpec", "BackendSpec", "ImporterSpec", "CommandSpec")
 
 _COMMAND_NAME = re.compile(r"[a-z][a-z0-9-]*( [a-z][a-z0-9-]*)?")
+_SECTION_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,20 @@ class Registry:
         return self._by_name("smtrain_commands", "command", _is_command)
 
     @cached_property
+    def sections(self) -> dict[str, CommandSpec]:
+        """Sections that commands bring → the first command that brings it."""
+        found: dict[str, CommandSpec] = {}
+        for spec in self.commands.values():
+            if not spec.section:
+                continue
+            first = found.setdefault(spec.section, spec)
+            if first.options != spec.options:
+                sources = self.source_of(first), self.source_of(spec)
+                kind = "section"
+                raise _clash(kind, spec.section, *sources)
+        return found
+
+    @cached_property
     def config_paths(self) -> tuple[str, ...]:
         """Hydra search path entries of the plugins, in the order of their names."""
         return tuple(cast(str, path) for _, path in self._collect("smtrain_config_paths", _is_search_path))
@@ -154,7 +169,7 @@ class Registry:
             raise fail(what=f"Nothing imports `{name}`.", fix=did_you_mean(name, self.importers))
         return cast("Importer", self.load(self.importers[name], self.importers[name].load)())
 
-    def command(self, name: str) -> Command:
+    def command(self, name: str) -> Command | SectionCommand[object]:
         """Returns a new instance of the command of this name, which is among `commands`.
 
         Raises:
@@ -163,9 +178,9 @@ class Registry:
         spec = self.commands[name]
         found = self.load(spec, spec.load)
         with self.blaming(spec):
-            return cast("Command", found())
+            return cast("Command | SectionCommand[object]", found())
 
-    def options_type(self, spec: TrainerSpec | BackendSpec) -> type:
+    def options_type(self, spec: TrainerSpec | BackendSpec | CommandSpec) -> type:
         """Returns the class that types a spec's section."""
         found = self.load(spec, spec.options)
         with self.blaming(spec):
@@ -277,7 +292,12 @@ def _is_spec(item: object) -> bool:
 
 
 def _is_command(item: object) -> bool:
-    return isinstance(item, hookspecs.CommandSpec) and _COMMAND_NAME.fullmatch(str(item.name)) is not None
+    return (
+        isinstance(item, hookspecs.CommandSpec)
+        and _COMMAND_NAME.fullmatch(str(item.name)) is not None
+        and bool(item.section) == bool(item.options)
+        and (not item.section or _SECTION_NAME.fullmatch(item.section) is not None)
+    )
 
 
 def _is_search_path(item: object) -> bool:

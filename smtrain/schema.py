@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, cast
 
 from smtrain import sections
@@ -66,11 +66,15 @@ def of_plugin(registry: Registry, spec: TrainerSpec | BackendSpec, options: Mapp
     return schema
 
 
-def of_config() -> dict[str, Json]:
-    """Returns the schema of a root config: the settings, and each section by reference to its own file."""
+def of_config(own: Iterable[str]) -> dict[str, Json]:
+    """Returns the schema of a root config: the settings, and each section by reference to its own file.
+
+    Args:
+      own: names of the sections that plugins' commands bring.
+    """
     schema = of_type(sections.Settings)
     properties = cast("dict[str, Json]", schema["properties"])
-    properties |= {name: {"$ref": f"{name}.json"} for name in SECTIONS}
+    properties |= {name: {"$ref": f"{name}.json"} for name in (*SECTIONS, *own)}
     properties |= {name: {"type": "object"} for name in PLUGIN_SECTIONS}
     properties |= {"defaults": {"type": "array"}, "hydra": {"type": "object"}}
     return schema

@@ -15,9 +15,11 @@ from smtrain.spec import Json
 
 def documents(registry: Registry) -> Iterator[tuple[str, str]]:
     """Yields (file name, content) of every schema, for editors and for whoever checks a config without smtrain."""
-    yield "config.json", _text(schema.of_config())
+    yield "config.json", _text(schema.of_config(registry.sections))
     for name, kind in schema.SECTIONS.items():
         yield f"{name}.json", _text(_composable(schema.of_type(kind)))
+    for section, command in registry.sections.items():
+        yield f"{section}.json", _text(_composable(schema.of_type(registry.options_type(command))))
     for section, specs in (("trainer", registry.trainers), ("backend", registry.backends)):
         for spec in specs.values():
             yield f"{section}.{spec.name}.json", _text(_composable(schema.of_plugin(registry, spec, {})))

@@ -72,7 +72,11 @@ def _explain(error: ValidationError, prefix: str) -> Iterator[Problem]:
                     full = f"{key}.{name}" if key else name
                     yield Problem(key=full, what="A value is required.", fix=f"Set it: {full}=…")
         case "anyOf":
-            yield _none_fits(error, key)
+            inside = _inside(error)
+            for inner in inside:
+                yield from _explain(inner, prefix)
+            if not inside:
+                yield _none_fits(error, key)
         case _:
             yield Problem(key=key, what=_what(error), fix=_fix(error, key))
 
@@ -99,6 +103,13 @@ def _unknown(error: ValidationError, key: str) -> Iterator[Problem]:
     for name in sorted(set(cast("dict[str, Json]", error.instance)) - set(known)):
         full = f"{key}.{name}" if key else str(name)
         yield Problem(key=full, what=UNKNOWN, fix=did_you_mean(str(name), known))
+
+
+def _inside(error: ValidationError) -> list[ValidationError]:
+    """Returns what is wrong inside of a mapping that may be there or not."""
+    if not isinstance(error.instance, dict):
+        return []
+    return [inner for inner in error.context or () if inner.path or inner.validator not in ("type", "const")]
 
 
 def _none_fits(error: ValidationError, key: str) -> Problem:

@@ -126,7 +126,7 @@ def test_without_a_region_it_says_where_to_set_one(service: JobService, monkeypa
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     error = failure()
     assert error.exit_code is ExitCode.MISSING_HERE
-    assert "Set backend.region, or AWS_REGION." in str(error)
+    assert "Say the region in the configuration, or set AWS_REGION." in str(error)
 
 
 @pytest.mark.parametrize("code", ["ExpiredTokenException", "UnrecognizedClientException", "InvalidSignatureException"])

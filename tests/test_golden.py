@@ -64,6 +64,16 @@ JOB = (
     "compute.instance_type=ml.g5.2xlarge",
 )
 VPC = ("backend.subnets=[subnet-0123456789abcdef0]", "backend.security_groups=[sg-0123456789abcdef0]")
+SLURM = ("backend=hyperpod_slurm", "backend.shared_dir=/fsx/team/smtrain", "compute=gpu")
+TWO_NODES = ("compute.gpus_per_node=8", "compute.nodes=2", "strategy=zero2")
+EKS = (
+    "backend=hyperpod_eks",
+    "backend.image=123456789012.dkr.ecr.us-east-1.amazonaws.com/train:1",
+    "backend.service_account=trainer",
+    "storage.output=s3://bucket/runs",
+    "compute.instance_type=ml.g5.2xlarge",
+)
+FSX_CLAIM = "++backend.volumes.fsx={path: /fsx, claim: fsx-claim}"
 CASES: Mapping[str, Sequence[str]] = {
     "lf_sft-local": SFT,
     "lf_dpo-local": ("trainer=lf_dpo", "data=preference", "data.path=pairs.jsonl"),
@@ -181,14 +191,100 @@ CASES: Mapping[str, Sequence[str]] = {
         "++backend.instance_groups.a={instance_type: ml.g5.2xlarge, count: 1}",
         "++backend.instance_groups.b={instance_type: ml.g5.4xlarge, count: 2}",
     ),
+    "lf_sft-hyperpod_eks": (*SFT, *EKS),
+    "lf_dpo-hyperpod_eks": ("trainer=lf_dpo", "data=preference", "data.path=pairs.jsonl", *EKS),
+    "lf_kto-hyperpod_eks": ("trainer=lf_kto", "data=kto", "data.path=judged.jsonl", "micro_batch_size=2", *EKS),
+    "lf_rm-hyperpod_eks": ("trainer=lf_rm", "data=preference", "data.path=pairs.jsonl", *EKS),
+    "lf_pt-hyperpod_eks": ("trainer=lf_pt", "data=text", "data.path=text.jsonl", *EKS),
+    "lf_ppo-hyperpod_eks": (
+        "trainer=lf_ppo", "trainer.args.reward_model=ORG/REWARD", "trainer.ppo_capable_environment=true",
+        "data=alpaca", "data.path=rows.jsonl", *EKS,
+    ),
+    "lf_export-hyperpod_eks": ("trainer=lf_export", "model.adapter=ORG/ADAPTER", *EKS),
+    "lf_api-hyperpod_eks": ("trainer=lf_api", "env.API_PORT='8000'", *EKS),
+    "native_sft-hyperpod_eks": (*NATIVE_SFT, "data=alpaca", "data.path=rows.jsonl", *EKS),
+    "native_dpo-hyperpod_eks": (*NATIVE_DPO, "data=preference", "data.path=pairs.jsonl", *EKS),
+    "lf_sft-hyperpod_eks-two-nodes-from-s3": (
+        "trainer=lf_sft", "model=custom", "model.path=s3://bucket/models/base", "model.template=llama3", "data=alpaca",
+        "data.path=s3://bucket/rows/train.jsonl", "tuning=full", "strategy=zero3", "trainer.args.bf16=true", *EKS,
+        "compute.instance_type=ml.p5.48xlarge", "compute.nodes=2", "++backend.region=us-east-1",
+        "backend.kueue.queue=hyperpod-ns-team-localqueue", "backend.kueue.priority=training-priority",
+        "backend.kueue.required_topology=topology.k8s.aws/network-node-layer-3", "++backend.spares=1",
+        "backend.restarts.max=5", "++backend.restarts.before_full=3", "++backend.restarts.max_full=1",
+        "++backend.log_rules.hang={pattern: 'loss', first_within_s: 1800, every_s: 600}",
+        "backend.secrets.HF_TOKEN=hub/token",
+    ),
+    "native_dpo-hyperpod_eks-kubeflow-on-a-volume": (
+        *NATIVE_DPO, "data=preference", "data.path=pairs.jsonl", "strategy=zero2", *EKS, FSX_CLAIM,
+        "backend.operator=kubeflow", "storage.output=/fsx/runs", "compute.instance_type=ml.p4d.24xlarge",
+        "compute.nodes=2", "model=custom", "model.path=target:/fsx/models/base",
+        "backend.restarts.max=2", "backend.scratch.host_path=/opt/dlami/nvme",
+    ),
+    "lf_sft-hyperpod_eks-plain-kubernetes": (
+        *SFT, *EKS, "backend.hyperpod=false", "backend.operator=kubeflow", "compute.instance_type=g5.2xlarge",
+        "backend.namespace=team", "backend.context=cluster",
+    ),
+    "lf_sft-hyperpod_eks-elastic": (
+        *SFT, *EKS, "compute.instance_type=ml.p4d.24xlarge", "compute.nodes=2", "strategy=ddp",
+        "++backend.elastic={min_nodes: 1, max_nodes: 4, step: 1, scaling_timeout_s: 600, snooze_s: 900}",
+    ),
+    "lf_sft-hyperpod_eks-everything-named": (
+        *SFT, *EKS, FSX_CLAIM, "name=named", "backend.pull_secrets=[registry]", "++backend.pull_policy=Always",
+        "backend.python=/opt/conda/bin/python", "backend.install.index_url=https://index.example.org/simple",
+        "++backend.vcpus=6", "++backend.memory_gib=24", "++backend.hugepages_mib=1024", "++backend.shm_gib=8",
+        "++backend.node_selector={zone: a}", "++backend.deep_health_checked=true", "++backend.host_network=true",
+        "backend.tolerations=[{key: team, value: nlp, effect: NoSchedule}]", "++backend.priority_class=high",
+        "++backend.scheduler=default-scheduler", "++backend.labels={team: nlp}",
+        "++backend.annotations={note: 'as shown'}", "++backend.volumes.cache={path: /cache, host_path: /mnt/cache}",
+        "backend.scratch.path=/data/scratch", "backend.scratch.size_gib=200",
+        "++backend.environment.GREETING='it is $HOME, y'", "++backend.secrets.HF_TOKEN=hub/token",
+        "++backend.store=s3://bucket/store", "++backend.max_run_s=86400", "++backend.grace_s=30",
+        "++backend.keep_pods=false", "++backend.keep_s=null", "env.WORD=\"it's\"",
+    ),
+    "lf_sft-hyperpod_slurm": (*SFT, *SLURM),
+    "lf_dpo-hyperpod_slurm": ("trainer=lf_dpo", "data=preference", "data.path=pairs.jsonl", *SLURM),
+    "lf_kto-hyperpod_slurm": ("trainer=lf_kto", "data=kto", "data.path=judged.jsonl", "micro_batch_size=2", *SLURM),
+    "lf_rm-hyperpod_slurm": ("trainer=lf_rm", "data=preference", "data.path=pairs.jsonl", *SLURM),
+    "lf_pt-hyperpod_slurm": ("trainer=lf_pt", "data=text", "data.path=text.jsonl", *SLURM),
+    "lf_ppo-hyperpod_slurm": (
+        "trainer=lf_ppo", "trainer.args.reward_model=ORG/REWARD", "trainer.ppo_capable_environment=true",
+        "data=alpaca", "data.path=rows.jsonl", *SLURM,
+    ),
+    "lf_export-hyperpod_slurm": ("trainer=lf_export", "model.adapter=ORG/ADAPTER", *SLURM),
+    "lf_api-hyperpod_slurm": ("trainer=lf_api", "env.API_PORT='8000'", *SLURM),
+    "native_sft-hyperpod_slurm": (*NATIVE_SFT, "data=alpaca", "data.path=rows.jsonl", *SLURM),
+    "native_dpo-hyperpod_slurm": (*NATIVE_DPO, "data=preference", "data.path=pairs.jsonl", *SLURM),
+    "lf_sft-hyperpod_slurm-two-nodes-with-efa-to-s3": (
+        *SFT, *SLURM, *TWO_NODES, "compute.instance_type=ml.p5.48xlarge", "model=custom",
+        "model.path=s3://bucket/models/base", "model.template=llama3", "storage.output=s3://bucket/runs",
+        "backend.region=us-east-1", "backend.login=hyperpod-login", "secrets.HF_TOKEN=secretsmanager:hub-token",
+    ),
+    "lf_sft-hyperpod_slurm-plain-with-everything-named": (
+        *SFT, *SLURM, *TWO_NODES, "name=named", "backend.hyperpod=false", "backend.partition='gpu,spare'",
+        "backend.account=team", "backend.qos=high", "backend.time='1-12:00:00'", "backend.exclusive=false",
+        "backend.constraint='a100&nvlink'", "backend.reservation=course", "backend.cpus_per_task=32",
+        "backend.mem=256G", "backend.gpu_type=a100", "backend.mail={user: me@example.org, types: [END, FAIL]}",
+        '++backend.sbatch={comment: "it is \\"$HOME\\"", nice: 100, contiguous: true}',
+        "++backend.dependency=afterok:12", "backend.venv=/fsx/team/env", "backend.prologue=['module load cuda']",
+        "++backend.env_file='~/secrets'", "secrets.HF_TOKEN=env:MY_TOKEN", "storage.output=/fsx/results",
+        "backend.install.requirements=['wandb==0.19']", "model=custom", "model.path=target:/fsx/models/base",
+        "model.template=llama3", "backend.requeue.on_time_limit=false", "backend.requeue.on_failed_node=false",
+        "env.WORD=\"it's\"",
+    ),
+    "native_dpo-hyperpod_slurm-pyxis": (
+        *NATIVE_DPO, "data=preference", "data.path=pairs.jsonl", *SLURM, *TWO_NODES,
+        "backend.container={image: /fsx/images/train.sqsh, mounts: ['/fsx/models:/models:ro']}",
+    ),
+    "native_sft-hyperpod_slurm-docker": (
+        *NATIVE_SFT, "data=alpaca", "data.path=rows.jsonl", *SLURM, "secrets.HF_TOKEN=env:MY_TOKEN",
+        "backend.container={image: 'ghcr.io/org/train:1', runtime: docker, options: ['--shm-size=64g']}",
+    ),
+    "lf_sft-hyperpod_slurm-conda": (*SFT, *SLURM, "backend.conda=train"),
 }  # fmt: skip
 
-SHARED: Mapping[str, str] = {"agent/": "AGENT", "library/": "LIBRARY"}
-"""Folder of a bundle with files that stand elsewhere in this repository, the agent's or a trainer's own sources → what
-a golden has in place of its digest, which changes with every line of them."""
-
-NAMING_THEM = {"request.json", "estimator.py"}
-"""Files whose digest changes with them, too."""
+SHARED: Mapping[str, str] = {"agent/": "AGENT", "library/": "LIBRARY", "agent.zip": "AGENT", "library.zip": "LIBRARY"}
+"""Folder or archive of a bundle with files that stand elsewhere in this repository, the agent's or a trainer's own
+sources → what a golden has in place of its digest, which changes with every line of them."""
 
 
 @pytest.fixture
@@ -213,7 +309,9 @@ def planned(here: Path, *words: str) -> dict[str, bytes]:
             continue
         for digest, name in digests.items():
             content = content.replace(digest.encode(), name.encode())  # noqa: PLW2901
-        found[path] = _unversioned(content) if path == "manifest.json" else content
+        found[path] = content
+    naming_them = {path for path, content in found.items() if content != written[path]}
+    found["manifest.json"] = _unversioned(found["manifest.json"], naming_them)
     return found
 
 
@@ -224,7 +322,9 @@ def _digests_of_shared_files(manifest: Mapping[str, object]) -> dict[str, str]:
     found = {
         digest: name for digest, path in first.items() for folder, name in SHARED.items() if path.startswith(folder)
     }
-    shares = any(path.startswith(tuple(SHARED)) for path in manifest["files"])  # type: ignore[attr-defined]
+    sums = {path: it["sha256"] for path, it in manifest["files"].items()}  # type: ignore[attr-defined]
+    found |= {sums[path][:16]: name for path, name in SHARED.items() if path in sums}  # as ConfigMaps are named
+    shares = any(path.startswith(tuple(SHARED)) for path in sums)
     return {**found, str(manifest["run_id"]): "RUN-ID"} if shares else {}
 
 
@@ -233,14 +333,15 @@ def files(folder: Path) -> list[tuple[str, bytes]]:
     return [(path.relative_to(folder).as_posix(), path.read_bytes()) for path in found]
 
 
-def _unversioned(manifest: bytes) -> bytes:
+def _unversioned(manifest: bytes, naming_them: set[str]) -> bytes:
+    """Returns a manifest without what changes with files that stand elsewhere, as do digests of those naming them."""
     document = json.loads(manifest)
     document["plugins"] = dict.fromkeys(document["plugins"], "")
     document["files"] = {path: it for path, it in document["files"].items() if not path.startswith(tuple(SHARED))}
     for action in document["actions"]:
         if action["do"] == "upload" and action["files"][0][0].startswith("library/"):
             action["files"] = []  # a trainer's modules come and go
-    for path in NAMING_THEM & document["files"].keys():
+    for path in naming_them & document["files"].keys():
         document["files"][path]["sha256"] = ""
     return json.dumps(document, indent=2).encode() + b"\n"
 
@@ -259,7 +360,7 @@ def test_a_bundle_is_the_golden_one(case: str, here: Path, pytestconfig: pytest.
     golden = dict(files(folder))
     assert sorted(found) == sorted(golden), f"other files than in tests/golden/{case}; if they are right: {REFRESH}"
     for path, content in found.items():
-        text, expected = content.decode(), golden[path].decode()
+        text, expected = (each.decode(errors="backslashreplace") for each in (content, golden[path]))
         assert text == expected, f"{path} is not tests/golden/{case}/{path}; if it is right: {REFRESH}"
 
 
@@ -283,7 +384,7 @@ def test_every_trainer_has_a_golden_on_every_backend_of_ours() -> None:
 
 @pytest.mark.needs_program("shellcheck")
 def test_generated_scripts_are_clean_under_shellcheck() -> None:
-    scripts = sorted(map(str, GOLDEN.rglob("*.sh")))
+    scripts = sorted(str(path) for ending in ("sh", "sbatch") for path in GOLDEN.rglob(f"*.{ending}"))
     assert len(scripts) >= len(CASES)
     done = subprocess.run(("shellcheck", *scripts), capture_output=True, text=True, check=False)
     assert done.stdout == ""

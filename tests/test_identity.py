@@ -8,7 +8,7 @@ import pytest
 
 from smtrain import actions
 from smtrain.manifest import identified, manifest_of, render
-from smtrain.spec import RUN_ID, ApiCall, Bundle, BundleFile, Cost, Exec, Expect, Probe, State, Upload
+from smtrain.spec import RUN_ID, ApiCall, Bundle, BundleFile, Cost, Exec, Expect, HandOver, Probe, State, Upload
 
 ACTIONS = (
     Expect(uris=("s3://bucket/model", "s3://bucket/rows.jsonl"), region="us-east-1"),
@@ -22,6 +22,7 @@ ACTIONS = (
         probe=Probe(operation="DescribeTrainingJob", status="TrainingJobStatus", states={"Failed": State.FAILED}),
         region="us-east-1",
     ),
+    HandOver(document="target.json", summary=f"sbatch job.sbatch as {RUN_ID}"),
     Exec(argv=("kubectl", "apply", "-f", RUN_ID)),
 )
 
@@ -44,7 +45,8 @@ def test_the_id_stands_in_files_actions_and_facts() -> None:
     assert told.files[0].content == f'{{"TrainingJobName": "{run_id}"}}'.encode()
     assert told.actions[-1] == Exec(argv=("kubectl", "apply", "-f", run_id))
     assert told.facts == (("results", f"s3://bucket/{run_id}/"),)
-    assert told.actions[:-1] == ACTIONS[:-1]
+    assert told.actions[-2] == HandOver(document="target.json", summary=f"sbatch job.sbatch as {run_id}")
+    assert told.actions[:-2] == ACTIONS[:-2]
 
 
 def test_another_attempt_has_the_same_digest_and_a_number() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from smtrain.plugin import (
     BundleFile,
+    ContentSet,
     Input,
     Job,
     OutputKind,
@@ -20,7 +21,6 @@ from smtrain.plugin import (
     source_files,
 )
 from smtrain_trainingjob import inputs, launch, machine
-from smtrain_trainingjob.content import ContentSet
 from smtrain_trainingjob.options import TrainingJobOptions
 
 REQUIREMENTS = "requirements.txt"

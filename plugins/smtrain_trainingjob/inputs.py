@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
-from smtrain.plugin import Input, Job, ModelSource, Problem, Program, Staging, target_paths
+from smtrain.plugin import Input, Job, ModelSource, Problem, Program, Staging, bucket_names, target_paths
 from smtrain.plugin import suggest as suggestions
 from smtrain_trainingjob.options import Channel, TrainingJobOptions
 from smtrain_trainingjob.request_keys import INPUTS
-from smtrain_trainingjob.rules import bucket_names
 
 OURS = ("program", "agent", "library", "source", "wheels")
 """Channels of smtrain's own."""

@@ -33,6 +33,8 @@ class S5cmd:
           endpoint: URL of an S3 other than AWS's; s5cmd reads no AWS_ENDPOINT_URL.
         """
         self._command = (str(program), *(("--endpoint-url", endpoint) if endpoint else ()), "--json")
+        # Otherwise a line for each object, which costs as much as a small object itself.
+        self._quietly = (*self._command, "--log", "error")
 
     def walk(self, prefix: str) -> tuple[StoredObject, ...]:
         """Returns every object below the prefix."""
@@ -48,7 +50,7 @@ class S5cmd:
     def fetch(self, transfers: tuple[Transfer, ...], *, bulk: Bulk | None = None) -> tuple[str, ...]:
         """Fetches objects; in bulk with one command, which saves a request for each object."""
         if bulk is not None and _plain(bulk.prefix) == bulk.prefix and not _has_wildcard(str(bulk.folder)):
-            done = commands.run((*self._command, "cp", f"{bulk.prefix}*", f"{bulk.folder}{os.sep}"))
+            done = commands.run((*self._quietly, "cp", f"{bulk.prefix}*", f"{bulk.folder}{os.sep}"))
             return _errors(done.errors)
         return self._copy(tuple((item.uri, str(item.path)) for item in transfers))
 
@@ -72,9 +74,9 @@ class S5cmd:
         lines = [shlex.join((*verb, *words)) for words in operands if words not in odd]
         errors: tuple[str, ...] = ()
         if lines:
-            errors += _errors(commands.run((*self._command, "run"), text="\n".join(lines) + "\n").errors)
+            errors += _errors(commands.run((*self._quietly, "run"), text="\n".join(lines) + "\n").errors)
         for words in odd:
-            errors += _errors(commands.run((*self._command, *verb, *words)).errors)
+            errors += _errors(commands.run((*self._quietly, *verb, *words)).errors)
         return errors
 
     def _ls(self, pattern: str) -> Iterator[StoredObject]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from smtrain import submissions
 from smtrain.aws import Client, RefusedError
-from smtrain.errors import fail
 from smtrain.progress import Observer
 from smtrain.spec import ApiCall, Json, Receipt, State
+from smtrain.submissions import Known
 
 _LONGEST_NAME = 63  # of what SageMaker makes: the API reference of CreateTrainingJob, and its like
-_OVER = (State.FAILED, State.STOPPED, State.LOST)
 
 
 def make(bundle: Path, action: ApiCall, receipt: Receipt, *, observer: Observer) -> Receipt:
@@ -37,48 +35,42 @@ def make(bundle: Path, action: ApiCall, receipt: Receipt, *, observer: Observer)
       SmtrainError: AWS refused, or cannot be reached; submitting again is safe.
     """
     request = cast("dict[str, Json]", json.loads((bundle / action.request).read_text(encoding="utf-8")))
-    client = Client(action.service, action.region)
-    for tries in itertools.count(receipt.tries):
-        name = _name(str(request[action.name]), tries)
-        state = _state(client, action, name)
-        if state is None:
-            state = _create(client, action, {**request, action.name: name})
-            observer.line(f"{name}: submitted")
-            return _begun(receipt, name, tries, state)
-        observer.line(f"{name}: {state.value} already, from an earlier submission")
-        if state not in _OVER:
-            return replace(receipt if receipt.job == name else _begun(receipt, name, tries, state), state=state)
-    raise AssertionError
+    calls = _Calls(Client(action.service, action.region), action, request)
+    # The request carries the run's own name, which is its id.
+    named = replace(receipt, run_id=str(request[action.name]))
+    made = submissions.submit_once(named, calls, observer=observer, longest_name=_LONGEST_NAME)
+    return replace(made, run_id=receipt.run_id)
 
 
-def _name(run_id: str, tries: int) -> str:
-    name = run_id if tries == 1 else f"{run_id}-t{tries}"
-    if len(name) > _LONGEST_NAME:
-        what = f"`{name}` has {len(name)} characters, of which the target takes {_LONGEST_NAME}."
-        raise fail(what, "Shorten the run's name.", key="name")
-    return name
+class _Calls:
+    """The target of an API call."""
 
+    def __init__(self, client: Client, action: ApiCall, request: dict[str, Json]) -> None:
+        self._client = client
+        self._action = action
+        self._request = request
 
-def _state(client: Client, action: ApiCall, name: str) -> State | None:
-    """Returns the state of what has this name; None when nothing has."""
-    try:
-        answer = client.call(action.probe.operation, **{action.name: name})
-    except RefusedError as error:
-        if _is_absent(error):
-            return None
-        raise
-    # A word that is new to us is no end: taking it for one would make a second job.
-    return action.probe.states.get(str(answer[action.probe.status]), State.RUNNING)
-
-
-def _create(client: Client, action: ApiCall, request: dict[str, Json]) -> State:
-    try:
-        client.call(action.operation, **request)
-    except RefusedError as error:
-        if not _is_taken(error, action):
+    def find(self, name: str) -> Known | None:
+        action = self._action
+        try:
+            answer = self._client.call(action.probe.operation, **{action.name: name})
+        except RefusedError as error:
+            if _is_absent(error):
+                return None
             raise
-        return _state(client, action, str(request[action.name])) or State.RUNNING
-    return State.RUNNING
+        # A word that is new to us is no end: taking it for one would make a second job.
+        state = action.probe.states.get(str(answer[action.probe.status]), State.RUNNING)
+        return Known(job=name, state=state)
+
+    def create(self, name: str) -> Known:
+        made = Known(job=name, state=State.RUNNING)
+        try:
+            self._client.call(self._action.operation, **{**self._request, self._action.name: name})
+        except RefusedError as error:
+            if not _is_taken(error, self._action):
+                raise
+            return self.find(name) or made
+        return made
 
 
 def _is_absent(error: RefusedError) -> bool:
@@ -94,8 +86,3 @@ def _is_taken(error: RefusedError, action: ApiCall) -> bool:
     # exists". Endpoints: "ValidationException: Cannot create already existing endpoint".
     in_words = error.error_code == "ValidationException" and "already exist" in error.message
     return in_words or error.error_code == action.taken
-
-
-def _begun(receipt: Receipt, name: str, tries: int, state: State) -> Receipt:
-    now = time.time()
-    return Receipt(run_id=receipt.run_id, backend=receipt.backend, state=state, started=now, job=name, tries=tries)

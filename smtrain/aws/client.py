@@ -145,7 +145,11 @@ def _explain(service: str, operation: str, error: BaseException) -> SmtrainError
     if isinstance(error, exceptions.ClientError):
         return _refused(call, operation, error)
     if isinstance(error, exceptions.NoRegionError):
-        return fail(f"{call}: there is no region.", "Set backend.region, or AWS_REGION.", code=ExitCode.MISSING_HERE)
+        return fail(
+            f"{call}: there is no region.",
+            "Say the region in the configuration, or set AWS_REGION.",
+            code=ExitCode.MISSING_HERE,
+        )
     missing = (
         exceptions.NoCredentialsError,
         exceptions.PartialCredentialsError,

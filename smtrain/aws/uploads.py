@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from smtrain import amounts
 from smtrain.aws import Client, multipart
 from smtrain.aws import refusals as s3_refusals
 from smtrain.aws.multipart import Target
@@ -62,15 +63,15 @@ def upload(bundle: Path, action: Upload, *, observer: Observer) -> Uploaded:
         lacking = [key for key, size in sizes.items() if there.get(key) != size]
         known = len(sizes) - len(lacking)
         if not lacking:
-            observer.line(f"{action.uri}: {_count(known)} there already")
+            observer.line(f"{action.uri}: {amounts.count(known)} there already")
             return Uploaded(files_there=known)
         if (total := sum(sizes[key] for key in lacking)) >= _LARGE:
-            observer.line(f"{action.uri}: uploading {_count(len(lacking))}, {_amount(total)}")
+            observer.line(f"{action.uri}: uploading {amounts.count(len(lacking))}, {amounts.amount(total)}")
         targets = [Target(bucket=bucket, key=key, path=files[key], kms_key=action.kms_key) for key in lacking]
         sent = _send(client, targets)
         _prove(action.uri, sizes, _sizes(client, bucket, prefix))
     also = f"; {known} there already" if known else ""
-    observer.line(f"{action.uri}: uploaded {_count(len(lacking))}, {_amount(sent)}{also}")
+    observer.line(f"{action.uri}: uploaded {amounts.count(len(lacking))}, {amounts.amount(sent)}{also}")
     return Uploaded(files_sent=len(lacking), bytes_sent=sent, files_there=known)
 
 
@@ -105,19 +106,6 @@ def _put(client: Client, target: Target) -> int:
 def _prove(uri: str, sizes: dict[str, int], there: dict[str, int]) -> None:
     wrong = sorted(key for key, size in sizes.items() if there.get(key) != size)
     if wrong:
-        what = (
-            f"{uri}: S3 took {_count(len(sizes))}, and does not list {len(wrong)} of them as sent, e.g. `{wrong[0]}`."
-        )
+        lacking = f"does not list {len(wrong)} of them as sent, e.g. `{wrong[0]}`"
+        what = f"{uri}: S3 took {amounts.count(len(sizes))}, and {lacking}."
         raise fail(what, "Submit again: only what is missing is sent.", code=ExitCode.REMOTE_REFUSED)
-
-
-def _count(files: int) -> str:
-    return f"{files:,} file{'' if files == 1 else 's'}"
-
-
-def _amount(size: float) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:  # noqa: PLR2004  # the step from one unit to the next
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.1f} GB"

@@ -119,6 +119,17 @@ def group_test(request: Request) -> Callable[[str], bool]:
     return cast("Callable[[str], bool]", _loader(request).repository.group_exists)
 
 
+def with_group(request: Request, group: str) -> Request:
+    """Returns the request, adding the choice of a group to the defaults list where the primary config has it not."""
+    repository = _loader(request).repository
+    primary = repository.load_config(request.config_name)
+    if primary is None or any(getattr(default, "group", None) == group for default in primary.defaults_list or ()):
+        return request
+    chosen = f"{group}="
+    overrides = (f"+{text}" if text.startswith(chosen) else text for text in request.overrides)
+    return replace(request, overrides=tuple(overrides))
+
+
 def _forced(text: str, is_group: Callable[[str], bool]) -> str:
     key, equals, _ = text.partition("=")
     if not equals or key[:1] in "+~" or "@" in key or "/" in key or key.startswith("hydra."):

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from smtrain import runs, workload
 from smtrain.errors import ExitCode, SmtrainError, fail
+from smtrain.interfaces import Backend, HandsOver
 from smtrain.manifest import Manifest
 from smtrain.progress import Observer
-from smtrain.spec import Action, ApiCall, Exec, Expect, Receipt, State, Upload
+from smtrain.spec import ApiCall, Exec, Expect, HandOver, Receipt, State, Upload
 from smtrain.watching import Careful
 
 
 def submit(
-    run_dir: Path, manifest: Manifest, *, env: Mapping[str, str], observer: Observer, detach: bool = False
+    run_dir: Path,
+    manifest: Manifest,
+    *,
+    env: Mapping[str, str],
+    observer: Observer,
+    detach: bool = False,
+    backend: Callable[[], Backend[object]] | None = None,
 ) -> Receipt:
     """Executes the bundle in `run_dir/bundle` and returns what came of it.
 
@@ -28,6 +36,7 @@ def submit(
       env: environment of the actions.
       observer: is shown the workload's lines and progress.
       detach: come back once the workload goes.
+      backend: returns that of the bundle, for bundles that it hands over itself.
 
     Raises:
       SmtrainError: an action that hands the job over failed, or the run is going already.
@@ -35,6 +44,9 @@ def submit(
     with _alone(run_dir, manifest, observer):
         receipt = _starting(run_dir, manifest)
         for action in manifest.actions:
+            if isinstance(action, HandOver):
+                receipt = _handed_over(action, run_dir, receipt, backend, observer)
+                continue
             receipt = _do(action, run_dir, receipt, manifest, env=env, observer=observer, detach=detach)
         return receipt
 
@@ -51,7 +63,7 @@ def _starting(run_dir: Path, manifest: Manifest) -> Receipt:
 @contextlib.contextmanager
 def _alone(run_dir: Path, manifest: Manifest, observer: Observer) -> Iterator[None]:
     """Waits for whoever submits the same bundle to the same target from this machine."""
-    if not any(isinstance(action, ApiCall) for action in manifest.actions):
+    if not any(isinstance(action, ApiCall | HandOver) for action in manifest.actions):
         yield  # a workload of this machine holds the run's lock itself, for as long as it goes
         return
     with contextlib.ExitStack() as held:
@@ -65,8 +77,25 @@ def _alone(run_dir: Path, manifest: Manifest, observer: Observer) -> Iterator[No
         yield
 
 
+def _handed_over(
+    action: HandOver,
+    run_dir: Path,
+    receipt: Receipt,
+    backend: Callable[[], Backend[object]] | None,
+    observer: Observer,
+) -> Receipt:
+    hands: object = backend() if backend else None
+    if not isinstance(hands, HandsOver):
+        what = f"The backend `{receipt.backend}` hands nothing over, as its bundle `{run_dir / 'bundle'}` has it do."
+        raise fail(what, "Compile it again with the backend that is installed here.", code=ExitCode.BROKEN_PLUGIN)
+    document = json.loads((run_dir / "bundle" / action.document).read_text(encoding="utf-8"))
+    receipt = hands.hand_over(run_dir, document, receipt, observer=Careful(observer))
+    runs.write_receipt(run_dir, receipt)
+    return receipt
+
+
 def _do(
-    action: Action,
+    action: Exec | Expect | Upload | ApiCall,
     run_dir: Path,
     receipt: Receipt,
     manifest: Manifest,

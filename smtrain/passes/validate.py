@@ -54,16 +54,17 @@ class Validated:
 def validate(composed: Composed, registry: Registry) -> Validated:
     """Types every section."""
     tree = composed.tree
-    problems: list[Problem] = list(_unknown_roots(tree))
+    problems: list[Problem] = list(_unknown_roots(tree, registry))
     roots = {key: value for key, value in tree.items() if key in _setting_names()}
     settings = _typed(sections.Settings, roots, "", problems) or sections.Settings()
     problems.extend(_said_twice(settings))
     typed = {name: _section(kind, tree, name, problems) for name, kind in SECTION_TYPES}
     backend = _selected(tree, "backend", registry, registry.backends, problems)
     trainer = _selected(tree, "trainer", registry, registry.trainers, problems)
+    own = {name: _own_section(tree, name, registry, problems) for name in registry.sections if tree.get(name)}
     run = None
-    if backend and trainer and all(section is not None for section in typed.values()):
-        run = _run(settings, backend, trainer, typed)
+    if backend and trainer and all(section is not None for section in (*typed.values(), *own.values())):
+        run = replace(_run(settings, backend, trainer, typed), sections=own)
     execution = Execution(
         attempt=settings.attempt,
         resume=settings.resume,
@@ -71,6 +72,23 @@ def validate(composed: Composed, registry: Registry) -> Validated:
         objective=settings.objective,
     )
     return Validated(run=run, execution=execution, problems=tuple(problems))
+
+
+def validate_section(composed: Composed, name: str, registry: Registry) -> tuple[object | None, tuple[Problem, ...]]:
+    """Types one section that a plugin's command brings, and leaves the rest of the configuration unread.
+
+    Returns:
+      The section, None when too much of it is wrong, and what is wrong.
+    """
+    problems = list(_unknown_roots(composed.tree, registry))
+    return _own_section(composed.tree, name, registry, problems), tuple(problems)
+
+
+def _own_section(tree: Tree, name: str, registry: Registry, problems: list[Problem]) -> object | None:
+    spec = registry.sections[name]
+    kind = registry.options_type(spec)
+    with registry.blaming(spec):
+        return _section(kind, {name: tree.get(name) or {}}, name, problems)
 
 
 SECTION_TYPES = tuple(schema.SECTIONS.items())
@@ -100,8 +118,8 @@ def _setting_names() -> frozenset[str]:
     return frozenset(sections.Settings.__dataclass_fields__)
 
 
-def _unknown_roots(tree: Tree) -> Iterator[Problem]:
-    known = {*_setting_names(), *schema.SECTIONS, *schema.PLUGIN_SECTIONS}
+def _unknown_roots(tree: Tree, registry: Registry) -> Iterator[Problem]:
+    known = {*_setting_names(), *schema.SECTIONS, *schema.PLUGIN_SECTIONS, *registry.sections}
     for key in sorted(set(tree) - known):
         hint = did_you_mean(key, known)
         fix = hint if "mean" in hint else f"{hint}\nA name of your own, for interpolations, goes under `vars`."

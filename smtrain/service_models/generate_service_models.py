@@ -17,7 +17,11 @@ from typing import cast
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
-OPERATIONS: tuple[tuple[str, str], ...] = (("sagemaker", "CreateTrainingJob"), ("sagemaker", "CreateCluster"))
+OPERATIONS: tuple[tuple[str, str], ...] = (
+    ("sagemaker", "CreateTrainingJob"),
+    ("sagemaker", "CreateCluster"),
+    ("sagemaker", "UpdateCluster"),
+)
 """Service and operation, as botocore names them."""
 
 _KEPT = ("type", "required", "union", "pattern", "enum")

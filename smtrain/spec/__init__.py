@@ -6,7 +6,7 @@ bytes, `Receipt` what came back. All of it is frozen plain data.
 
 from __future__ import annotations
 
-from smtrain.spec.bundle import RUN_ID, Action, ApiCall, Bundle, BundleFile, Cost, Exec, Expect, Probe, Upload
+from smtrain.spec.bundle import RUN_ID, Action, ApiCall, Bundle, BundleFile, Cost, Exec, Expect, HandOver, Probe, Upload
 from smtrain.spec.job import Batch, Dataset, Job, LocalFile, ModelSource, ResolvedModel, RowShape, Topology
 from smtrain.spec.json import Json
 from smtrain.spec.program import (
@@ -47,6 +47,7 @@ __all__ = [
     "Exec",
     "Expect",
     "Footprint",
+    "HandOver",
     "Input",
     "InputPath",
     "Job",

@@ -105,7 +105,20 @@ class ApiCall:
     region: str
 
 
-Action = Exec | Expect | Upload | ApiCall
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandOver:
+    """Let the bundle's backend give the job to its target, once: a job that is there from an earlier try counts.
+
+    Attributes:
+      document: path in the bundle of the JSON document that tells the backend where and how.
+      summary: what is done, in one line.
+    """
+
+    document: str
+    summary: str
+
+
+Action = Exec | Expect | Upload | ApiCall | HandOver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

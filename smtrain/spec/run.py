@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from smtrain.sections import Compute, Data, Launcher, Model, Storage, Strategy
 
@@ -27,6 +27,7 @@ class Run:
       gradient_accumulation_steps: forward passes per optimizer step; None is derived.
       env: environment variables of the workload.
       secrets: variable name → reference to where its value is on the target, e.g. "env:WANDB_API_KEY".
+      sections: sections that plugins' commands bring, by name, where the run has them; each is typed by its plugin.
     """
 
     name: str
@@ -44,3 +45,4 @@ class Run:
     seed: int
     env: Mapping[str, str]
     secrets: Mapping[str, str]
+    sections: Mapping[str, object] = field(default_factory=dict)

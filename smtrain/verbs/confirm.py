@@ -34,15 +34,33 @@ def may_launch(
         return True
     console.rows(rows)
     console.rows([("cost", costs.text(spent))])
-    if _says_yes():
+    if _says_yes("Launch?"):
         return True
     console.say("nothing was launched")
     return False
 
 
-def _says_yes() -> bool:
+def may(question: str, options: argparse.Namespace, console: Console, *, rows: Iterable[tuple[str, str]]) -> bool:
+    """Returns whether to do what was asked for, having asked once where somebody can be asked.
+
+    Args:
+      question: e.g. "Delete it?".
+      options: the flags of the command line.
+      console: shows what it is about.
+      rows: (title, text) of what it is about.
+    """
+    if not a_person_decides(options, console):
+        return True
+    console.rows(rows)
+    if _says_yes(question):
+        return True
+    console.say("nothing was done")
+    return False
+
+
+def _says_yes(question: str) -> bool:
     try:
-        answer = input("Launch? [y/N] ")
+        answer = input(f"{question} [y/N] ")
     except EOFError:
         sys.stdout.write("\n")
         return False

@@ -58,6 +58,8 @@ def _schema(composed: Composed, registry: Registry) -> Mapping[str, Json]:
     root = schema.of_type(sections.Settings)
     properties = cast("dict[str, Json]", root["properties"])
     properties |= {name: cast("Json", schema.of_type(kind)) for name, kind in schema.SECTIONS.items()}
+    own = registry.sections.items()
+    properties |= {section: cast("Json", schema.of_type(registry.options_type(spec))) for section, spec in own}
     for section, specs in (("backend", registry.backends), ("trainer", registry.trainers)):
         options = composed.tree.get(section)
         name = options.get("name") if isinstance(options, dict) else None

@@ -118,6 +118,7 @@ def go(launch: Launch, receipt: Receipt | None, registry: Registry, console: Con
                 env=environment(launch.run_dir, launch.resume),
                 observer=observer,
                 detach=launch.detach,
+                backend=lambda: registry.backend(launch.manifest.backend),
             )
         launched = _followed(launch, receipt, registry, console, observer)
     if launched.receipt.state is not State.RUNNING:

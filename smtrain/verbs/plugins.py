@@ -28,7 +28,7 @@ def plugins(_: CommandLine, console: Console) -> ExitCode:
     for kind, specs in offers.items():
         rows = [(spec.name, spec.summary, str(registry.source_of(spec))) for spec in specs.values()]
         document[kind] = [{"name": name, "summary": summary, "from": source} for name, summary, source in rows]
-        console.rows((kind, f"{name:<14} {summary}  [{source}]") for name, summary, source in rows)
+        console.rows((kind, f"{name:<18} {summary}  [{source}]") for name, summary, source in rows)
     broken = [item.problem() for item in registry.broken]
     console.problems(broken)
     console.result({**document, "broken": [problem.what for problem in broken]})

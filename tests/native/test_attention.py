@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from native_trainings import PAIRS
-from smtrain_native.runtime import attention
+from smtrain_native.runtime import attention, cpu_attention
 from smtrain_native.runtime.layout import Layout, pack
 
 HEADS, WIDTH = 4, 16
@@ -39,10 +39,16 @@ def written_out(layout: Layout, q: torch.Tensor, k: torch.Tensor, v: torch.Tenso
     return (weights @ v.repeat_interleave(groups, 1)).transpose(1, 2)
 
 
+@pytest.mark.parametrize("kernel", ["of a CPU", "of anything"])
 @pytest.mark.parametrize("share_prompts", [True, False])
 @pytest.mark.parametrize("key_heads", [HEADS, 2, 1])
 @pytest.mark.parametrize("window", [None, 4])
-def test_segments_attend_as_the_mask_says(share_prompts: bool, key_heads: int, window: int | None):
+def test_segments_attend_as_the_mask_says(
+    share_prompts: bool, key_heads: int, window: int | None, kernel: str, monkeypatch: pytest.MonkeyPatch
+):
+    assert cpu_attention.can(*(each[0] for each in qkv(pack(PAIRS, share_prompts=True), key_heads)))
+    if kernel == "of anything":
+        monkeypatch.setattr(cpu_attention, "can", lambda *_: False)
     layout = pack(PAIRS, share_prompts=share_prompts)
     ours, theirs = qkv(layout, key_heads), qkv(layout, key_heads)
     with attention.over(layout, "segments"):

@@ -13,10 +13,12 @@ def test_trainers_backends_and_importers_are_listed_with_their_distribution(smtr
     lines = answer.out.splitlines()
     ours = f"[smtrain {version('smtrain')}]"
     assert any(line.startswith("trainer") and line.endswith(ours) for line in lines)
-    assert any(line.split()[:2] == ["backend", "local"] and "This machine." in line for line in lines)
+    assert any(line.startswith("backend") for line in lines)
+    assert any(line.split()[0] == "local" and "This machine." in line for line in lines)
     assert any("llamafactory" in line for line in lines if line.startswith("importer"))
     assert any(line.split()[0] == "lf_sft" for line in lines)
-    assert any(line.split()[:3] == ["command", "data", "plan-batches"] for line in lines)
+    assert any(line.startswith("command") for line in lines)
+    assert any(line.split()[:2] == ["data", "plan-batches"] for line in lines)
 
 
 def test_json_holds_the_same(smtrain: Smtrain) -> None:

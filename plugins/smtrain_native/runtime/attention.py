@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from smtrain_native.runtime import cpu_attention
 from smtrain_native.runtime.layout import Layout, Span
 
 NAME = "smtrain_packed"
@@ -117,12 +118,16 @@ def _segments(
     window: int | None,
 ) -> torch.Tensor:
     """One call for each span: on CPUs as fast as a fused kernel, and there is none."""
-    groups = query_1HTD.shape[1] // key_1KTD.shape[1]
+    query_HTD, key_KTD, value_KTD = query_1HTD.squeeze(0), key_1KTD.squeeze(0), value_1KTD.squeeze(0)
+    if cpu_attention.can(query_HTD, key_KTD, value_KTD):
+        masks = [_mask(layout, span, window, query_1HTD) for span in layout.spans]
+        return cpu_attention.attend(query_HTD, key_KTD, value_KTD, layout.spans, masks, scaling).unsqueeze(0)
+    groups = len(query_HTD) // len(key_KTD)
     # Split once: the gradient of a slice is a row of zeros as long as the whole, for each slice.
     sizes = [span.queries for span in layout.spans]
     # Heads that share keys become a dimension of their own, over which keys are expanded without a copy.
-    queries = query_1HTD.squeeze(0).unflatten(0, (-1, groups)).split(sizes, dim=2)
-    keys, values = (_seen(layout, each.squeeze(0).split(sizes, dim=1)) for each in (key_1KTD, value_1KTD))
+    queries = query_HTD.unflatten(0, (-1, groups)).split(sizes, dim=2)
+    keys, values = (_seen(layout, each.split(sizes, dim=1)) for each in (key_KTD, value_KTD))
     found = []
     for span, query_KGQD, key_KSD, value_KSD in zip(layout.spans, queries, keys, values, strict=True):
         mask = _mask(layout, span, window, query_1HTD)

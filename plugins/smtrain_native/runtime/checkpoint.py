@@ -83,12 +83,12 @@ def save(
     unfinished, finished = (output / f"{start}{position.step}" for start in (_UNFINISHED, PREFIX))
     failed = _part(engine, unfinished, processes)
     if processes.any(flag=failed is not None):
-        if processes.is_first_here:
+        if processes.is_writer:
             shutil.rmtree(unfinished, ignore_errors=True)
         why = failed or "another process could not write its part"
         message = f"{finished} could not be written: {why}. Free some space, or set trainer.checkpoints.keep lower."
         raise CheckpointError(message)
-    if processes.is_first_here:
+    if processes.is_writer:
         told = {"format": _FORMAT, "world_size": processes.world_size, **asdict(position), "untold": untold}
         (unfinished / COMPLETE).write_text(json.dumps(told) + "\n", encoding="utf-8")
         _synced(unfinished)
@@ -103,7 +103,7 @@ def save(
 def _part(engine: Engine, folder: Path, processes: Processes) -> str | None:
     """Writes what this process has to write; returns why it could not."""
     why = None
-    if processes.is_first_here:
+    if processes.is_writer:
         try:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)

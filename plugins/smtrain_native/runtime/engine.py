@@ -173,8 +173,8 @@ class PlainEngine:
         self._optimizer.zero_grad(set_to_none=self._wrapped is self.model)
 
     def save(self, folder: Path) -> None:
-        """See `Engine`; every process holds the same, so one of each node writes."""
-        if not self._processes.is_first_here:
+        """See `Engine`; every process holds the same, so one of each output folder writes."""
+        if not self._processes.is_writer:
             return
         from safetensors.torch import save_file
 

@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from smtrain_native.runtime import lean
+
 CHUNK_BYTES = 64 * 2**20
 """Scores held at a time, in fp32."""
 
@@ -90,9 +92,10 @@ class _Logprobs(torch.autograd.Function):
             norms.append(norm_C)
             if keeps in (_Keeps.SLOPES, _Keeps.GRADIENT):
                 slope_CV = _slope(scores_CV, norm_C, targets, scores).to(hidden.dtype)
-                kept.append(slope_CV if keeps is _Keeps.SLOPES else slope_CV @ computed_VD)
+                kept.append(slope_CV if keeps is _Keeps.SLOPES else lean.product(slope_CV, computed_VD.t()))
         ctx.scores, ctx.keeps = scores, keeps
-        held = torch.cat(kept) if kept else None
+        # Slopes are of one part, and not to be copied.
+        held = (kept[0] if len(kept) == 1 else torch.cat(kept)) if kept else None
         norms_R = torch.cat(norms) if keeps is _Keeps.HIDDEN and norms else None
         # A hidden state that is not needed again must not be held on to.
         hidden = None if keeps is _Keeps.GRADIENT else hidden_RD
@@ -113,8 +116,9 @@ class _Logprobs(torch.autograd.Function):
             slope_CV = kept
             if ctx.keeps is _Keeps.HIDDEN:
                 slope_CV = _slope(_scores(hidden, computed_VD, bias_V, ctx.scores), kept, targets, ctx.scores)
-            d_CV = (slope_CV * grad_C[:, None]).to(hidden.dtype)
-            hidden_grads.append(d_CV @ computed_VD)
+            # In place: at no other time is as much held as now. Nobody goes back twice.
+            d_CV = slope_CV.mul_(grad_C[:, None]).to(hidden.dtype)
+            hidden_grads.append(lean.product(d_CV, computed_VD.t()))
             _add_product(weight_grad_VD, d_CV, hidden)
             if bias_grad_V is not None:
                 bias_grad_V += d_CV.sum(0)
@@ -144,7 +148,7 @@ def _scores(
     hidden_CD: torch.Tensor, weight_VD: torch.Tensor, bias_V: torch.Tensor | None, scores: Scores
 ) -> torch.Tensor:
     bias = None if bias_V is None else bias_V.to(hidden_CD.dtype)
-    scores_CV = nn.functional.linear(hidden_CD, weight_VD, bias).float()
+    scores_CV = lean.product(hidden_CD, weight_VD, bias).float()
     if scores.scale != 1.0:
         scores_CV *= scores.scale
     if scores.softcap is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from smtrain_native.runtime import attention
+from smtrain_native.runtime import attention, lean
 from smtrain_native.runtime.ending import UserError
 from smtrain_native.runtime.layout import Layout
 from smtrain_native.runtime.logprobs import LogprobHead, Scores
@@ -110,6 +110,8 @@ def load(
     _without_dropout(model)
     if trained and settings.training.gradient_checkpointing:
         causal.gradient_checkpointing_enable({"use_reentrant": False})
+    if sharding is None:  # otherwise its weights are in pieces
+        lean.install(model)
     packed = PackedModel(model, kernel=kernel, compute=compute)
     packed.train(trained)
     packed.sharding = sharding

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from types import FrameType
 from typing import Literal
 
@@ -27,12 +29,14 @@ class Processes:
       local_rank: its number on this node.
       world_size: how many there are over all nodes.
       device: where it computes.
+      shares_output: whether the nodes have the output folder in common; the first process of all then writes for all.
     """
 
     rank: int
     local_rank: int
     world_size: int
     device: torch.device
+    shares_output: bool = False
 
     @property
     def is_first(self) -> bool:
@@ -43,6 +47,28 @@ class Processes:
     def is_first_here(self) -> bool:
         """Whether it is the first of its node, which writes what each node needs."""
         return self.local_rank == 0
+
+    @property
+    def is_writer(self) -> bool:
+        """Whether it writes into the output folder what one process of each such folder has to."""
+        return self.is_first or (self.is_first_here and not self.shares_output)
+
+    def with_output(self, folder: Path) -> Processes:
+        """Returns this process, told whether the nodes have an output folder in common; all must call this."""
+        if self.world_size == 1:
+            return self
+        folder.mkdir(parents=True, exist_ok=True)
+        # A name that no node has asked for before: network file systems remember for a while what was not there.
+        token = int(self.sum(float(secrets.randbelow(2**40)) if self.is_first else 0.0)[0])
+        mark = folder / f".shared-{token}"
+        if self.is_first:
+            mark.touch()
+        self.wait()
+        shares = mark.exists()
+        self.wait()
+        if self.is_first:
+            mark.unlink()
+        return replace(self, shares_output=shares)
 
     def sum(self, *values: float) -> list[float]:
         """Returns each value's sum over all processes, in double precision."""

@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     run = settings.read(asked.settings)
     interruption = Interruption()
     with joined(run.parallel.device, deepspeed=run.parallel.kind == "deepspeed") as processes:
-        return Training(run, processes, interruption).run(asked.resume)
+        return Training(run, processes.with_output(Path(run.output_dir)), interruption).run(asked.resume)
 
 
 class Training:

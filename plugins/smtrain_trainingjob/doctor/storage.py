@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from smtrain.plugin import Bundle, Expect, Finding, Json, Upload, aws
-from smtrain_trainingjob.following import objects
+from smtrain.plugin import Bundle, Expect, Finding, Json, Upload, aws, s3_objects
 
 _ABSENT = ("404", "NoSuchBucket", "NotFound")
 _ELSEWHERE = ("301", "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException")
@@ -18,7 +17,7 @@ def buckets(request: Mapping[str, Json], bundle: Bundle) -> Iterator[tuple[str, 
     uses += [("store", action.uri) for action in bundle.actions if isinstance(action, Upload)]
     seen: set[str] = set()
     for use, uri in uses:
-        bucket = objects.split(uri)[0]
+        bucket = s3_objects.split(uri)[0]
         if uri.startswith("s3://") and bucket not in seen:
             seen.add(bucket)
             yield f"{use} bucket", bucket
@@ -55,11 +54,11 @@ def uris(bundle: Bundle) -> tuple[str, ...]:
 def data(uri: str, region: str) -> Iterator[Finding]:
     """Looks whether there is an object of a URI, or one below it."""
     client = aws.Client("s3", region)
-    bucket_name, key = objects.split(uri)
+    bucket_name, key = s3_objects.split(uri)
     below = f"{key.rstrip('/')}/" if key else ""
     try:
         page = client.call("ListObjectsV2", Bucket=bucket_name, Prefix=below, MaxKeys=1)
-        there = bool(page.get("Contents")) or (bool(key) and objects.at(client, uri) is not None)
+        there = bool(page.get("Contents")) or (bool(key) and s3_objects.at(client, uri) is not None)
     except aws.RefusedError as error:
         if error.error_code not in _ABSENT:
             raise

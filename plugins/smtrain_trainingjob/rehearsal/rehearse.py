@@ -14,8 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import cast
 
-from smtrain.plugin import Json, Observer, Receipt, Rehearsal, SmtrainError, State, aws, runs
-from smtrain_trainingjob.following import objects
+from smtrain.plugin import Json, Observer, Receipt, Rehearsal, SmtrainError, State, aws, runs, s3_objects
 from smtrain_trainingjob.rehearsal import docker, stand_ins
 from smtrain_trainingjob.rehearsal.channel import Channel, TransferFailed, path_below
 from smtrain_trainingjob.rehearsal.engine import JobRun, best_isolation
@@ -114,15 +113,15 @@ class _Channels:
             self._fetch(channel, folder)
 
     def _fetch(self, channel: Channel, folder: Path) -> None:
-        bucket, prefix = objects.split(channel.uri)
+        bucket, prefix = s3_objects.split(channel.uri)
         try:
             client = aws.Client("s3", self.region)
-            found = {each.key: each for each in objects.beginning(client, bucket, prefix)}
+            found = {each.key: each for each in s3_objects.beginning(client, bucket, prefix)}
             wanted = channel.objects(found)
             if not wanted:
                 reason = f"No S3 objects found under S3 URL {channel.uri!r}"
                 raise TransferFailed(reason)
-            objects.fetch(client, ((found[key], folder / path_below(key, prefix)) for key in wanted))
+            s3_objects.fetch(client, ((found[key], folder / path_below(key, prefix)) for key in wanted))
         except SmtrainError as error:
             fix = f"--input {channel.name}=PATH lets a file or folder of this machine stand in for it."
             problem = error.problems[0]

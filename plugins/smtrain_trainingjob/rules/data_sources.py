@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from smtrain.plugin import Problem
-from smtrain_trainingjob.rules import bucket_names
+from smtrain.plugin import Problem, bucket_names
 from smtrain_trainingjob.rules.request_view import Path, RequestView, repeated, shown
 
 _URI = re.compile(r"s3://(?P<bucket>[^/]+)/?(?P<key>.*)", re.DOTALL)

@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from smtrain.plugin import Job, Problem, warning
+from smtrain.plugin import Job, Problem, bucket_names, install_rules, warning
 from smtrain_trainingjob import machine, request
 from smtrain_trainingjob.options import TrainingJobOptions
-from smtrain_trainingjob.rules import bucket_names, install_rules
 
 
 def problems(job: Job, options: TrainingJobOptions) -> Iterator[Problem]:

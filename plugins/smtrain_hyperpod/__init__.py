@@ -1,0 +1,1 @@
+"""The backends `hyperpod_slurm` and `hyperpod_eks`, and the commands about their clusters."""

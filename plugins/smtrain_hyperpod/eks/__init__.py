@@ -1,0 +1,1 @@
+"""The backend `hyperpod_eks`: Kubernetes jobs."""

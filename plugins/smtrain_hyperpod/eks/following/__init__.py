@@ -1,0 +1,1 @@
+"""How a job is doing: its state, its log, its results, and its end."""

@@ -1,0 +1,1 @@
+"""The backend `hyperpod_slurm`: batch jobs of Slurm."""

@@ -1,0 +1,75 @@
+"""Giving a bundle's job to Slurm, once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from smtrain.plugin import ExitCode, Json, Observer, Receipt, State, fail, submissions
+from smtrain_hyperpod.slurm.cluster_look import refuse_what_cannot_be
+from smtrain_hyperpod.slurm.following import job_look, submitted
+from smtrain_hyperpod.slurm.following.submitted import Target
+from smtrain_hyperpod.transport.login_node import LoginNode
+from smtrain_hyperpod.transport.reached import login_node
+
+_LONGEST_NAME = 128
+"""Characters of a job's name; Slurm itself sets no limit, and its database keeps what fits a text."""
+
+_FIND = r"""
+name=$1 run=$2
+if [[ -s $run/jobs/$name ]]; then exec cat -- "$run/jobs/$name"; fi
+command -v squeue >/dev/null || exit 0
+squeue --me --noheader --states=all --format=%i --name="$name"
+"""
+
+
+def hand_over(run_dir: Path, document: Json, receipt: Receipt, *, observer: Observer) -> Receipt:
+    """Copies the bundle to the cluster, has submit.sh there give it to Slurm, and returns the receipt with the job.
+
+    Args:
+      run_dir: the run's folder.
+      document: of the bundle: target.json.
+      receipt: so far.
+      observer: is told what happens.
+
+    Raises:
+      SmtrainError: the login node cannot be reached, or Slurm refuses.
+    """
+    target = submitted.parsed(document)
+    slurm = _Slurm(login_node(target.login, key="backend.login"), target, run_dir / "bundle", observer)
+    made = submissions.submit_once(receipt, slurm, observer=observer, longest_name=_LONGEST_NAME)
+    return replace(made, hosts=target.nodes)
+
+
+class _Slurm:
+    """Slurm, as what takes jobs."""
+
+    def __init__(self, login: LoginNode, target: Target, bundle: Path, observer: Observer) -> None:
+        self._login = login
+        self._target = target
+        self._bundle = bundle
+        self._observer = observer
+
+    def find(self, name: str) -> submissions.Known | None:
+        done = self._login.run(("bash", "-c", _FIND, "find", name, self._target.run))
+        if done.code:
+            what = f"Slurm on {self._login.name} does not tell whether it has the job: {done.stderr.strip()}"
+            raise fail(what, "Ask its administrator, or try again later.", code=ExitCode.REMOTE_REFUSED)
+        jobs = done.stdout.split()
+        return self._known(jobs[-1]) if jobs else None
+
+    def create(self, name: str) -> submissions.Known:
+        refuse_what_cannot_be(self._login, self._target)
+        place = f"{self._target.run}/bundle"
+        self._login.copy(self._bundle, to=place, store=self._target.store, observer=self._observer)
+        done = self._login.run(("bash", f"{place}/submit.sh", name))
+        if done.code:
+            said = (done.stderr or done.stdout).strip().removeprefix("smtrain: ")
+            what = f"The job was not taken on {self._login.name}: {said}"
+            raise fail(what, code=ExitCode.REMOTE_REFUSED)
+        return self._known(done.stdout.split()[-1])
+
+    def _known(self, job: str) -> submissions.Known:
+        seen = job_look.look(self._login, job, self._target.run)
+        # Slurm that has forgotten a job, and a job that wrote nothing down: it is over, one way or another.
+        return submissions.Known(job=job, state=seen.state if seen.known else State.LOST)

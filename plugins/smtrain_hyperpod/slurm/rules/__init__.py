@@ -1,0 +1,1 @@
+"""What Slurm, or the nodes, would refuse, and what it takes to say so before."""

@@ -1,0 +1,2 @@
+class Config:
+    enable_docker_enroot_pyxis = True

@@ -1,0 +1,63 @@
+"""Real trainings over sbatch: two nodes, two processes on each, from the command to the adapter."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from slurm_jobs import submit, until
+
+pytest_plugins = ("slurm_runs",)
+pytestmark = [pytest.mark.slow, pytest.mark.train]
+
+ROWS = [{"instruction": f"Name sea number {number}.", "input": "", "output": "The Baltic."} for number in range(64)]
+
+
+@pytest.fixture
+def training(words, smtrain, tiny_model, tmp_path) -> tuple[str, ...]:
+    """The overrides of a training on the tiny model."""
+    del smtrain  # which goes to its folder first
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return (
+        *(word for word in words if not word.startswith("trainer=")),
+        "compute.processes_per_node=2",
+        f"++backend.python={sys.executable}",
+        "model=custom",
+        f"model.path={tiny_model}",
+        f"++env.SMTRAIN_CACHE_DIR={tmp_path / 'cache'}",
+    )
+
+
+def losses(run_id: str) -> dict[int, float]:
+    rows = map(json.loads, Path("runs", run_id, "metrics.jsonl").read_text().splitlines())
+    return {row["step"]: row["loss"] for row in rows if "loss" in row}
+
+
+def test_llamafactory_trains_on_two_nodes(training, smtrain) -> None:
+    words = (*training, "trainer=lf_sft", "model.template=default", "data=alpaca", "data.path=rows.jsonl")
+    steps = ("trainer.args.logging_steps=1", "trainer.args.max_steps=4", "trainer.args.save_steps=2")
+    answer = smtrain("run", *words, *steps, "--json")
+    assert answer.code == 0, answer.out[-3000:] + answer.err[-3000:]
+    run_id = answer.document["run_id"]
+    found = losses(run_id)
+    assert list(found) == [1, 2, 3, 4]
+    assert 6 < found[1] < 8  # of an untrained model with a vocabulary of 1000
+    assert smtrain("fetch", run_id, "--model", "--checkpoints").code == 0
+    output = Path("runs", run_id, "output", "train")
+    assert (output / "adapter_model.safetensors").stat().st_size > 0
+    assert {path.name for path in output.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-4"}
+
+
+def test_preferences_are_trained_and_a_stopped_training_goes_on(training, smtrain, shared) -> None:
+    words = (*training, "trainer=native_dpo", "trainer.max_length=256", "trainer.precision=fp32")
+    steps = ("trainer.max_steps=400", "++trainer.checkpoints.every=2", "global_batch_size=8")
+    run_id, _ = submit(smtrain, *words, *steps)
+    until(lambda: list(shared.glob("runs/*/output/train/checkpoint-4/*")), timeout_s=180)
+    assert smtrain("stop", run_id).code == 0
+    until(lambda: smtrain("status", run_id, "--json").document["state"] == "stopped", timeout_s=90)
+    submit(smtrain, *words, *steps)
+    until(lambda: "going on from" in smtrain("logs", run_id).out, timeout_s=120)
+    smtrain("stop", run_id)
+    smtrain("stop", run_id)
