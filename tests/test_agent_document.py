@@ -82,7 +82,7 @@ def test_the_agent_runs_alone_in_an_isolated_interpreter(tmp_path: Path) -> None
     folder = write_agent(tmp_path)
     done = subprocess.run((sys.executable, "-I", "-S", str(folder)), capture_output=True, text=True, check=False)
     assert done.returncode == 78
-    assert done.stderr == "smtrain: usage: python3 agent AGENT.json -- COMMAND...\n"
+    assert done.stderr == "smtrain: usage: python3 agent AGENT.json -- COMMAND..., or --install\n"
 
 
 def test_the_agent_imports_the_standard_library_and_itself() -> None:
