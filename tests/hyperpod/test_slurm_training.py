@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.train]
 
 ROWS = [{"instruction": f"Name sea number {number}.", "input": "", "output": "The Baltic."} for number in range(64)]
 
-# On a busy machine a process of torch 2.13 with gloo may abort on its way out, its training done: once in six runs here.
+# On a busy machine a process of torch 2.13 with gloo may abort on its way out, its training done: once in six here.
 ABORTED = "terminate called without an active exception"
 
 
