@@ -6,6 +6,7 @@ forward products of small models, and as long for the gradients of weights, whic
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Any
 
@@ -15,6 +16,14 @@ from torch.nn import functional
 
 from smtrain_native.runtime.lean import remade
 from smtrain_native.runtime.lean.remade import Made
+
+_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+"""Variables that oneDNN, and torch's wrapper of it, read once, when their first product is computed."""
+
+_KEPT = 16
+"""Kernels that each keeps. It makes one for every shape, and no two micro-batches have the same number of tokens: by
+default a thousand stay, which here held 340 MB and were no quicker.
+"""
 
 
 def linear(x: torch.Tensor, weight_OI: torch.Tensor, bias_O: torch.Tensor | None) -> torch.Tensor:
@@ -105,6 +114,8 @@ def _has_onednn() -> bool:
     """Whether torch has this operator, which is not documented, and it computes what it should."""
     if not torch.backends.mkldnn.is_available():
         return False
+    for name in _CACHES:
+        os.environ.setdefault(name, str(_KEPT))
     x_NI, weight_IO = torch.arange(6.0).reshape(2, 3), torch.arange(12.0).reshape(3, 4)
     try:
         found = torch.ops.mkldnn._linear_pointwise(x_NI, weight_IO.t(), None, "none", [], "")  # noqa: SLF001
