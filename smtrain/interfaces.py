@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
@@ -127,6 +127,38 @@ class HandsOver(Protocol):
           run_dir: the run's folder; nothing but `run_dir/bundle` may be read.
           document: the document that the action names.
           receipt: so far; that of an earlier try tells its job.
+          observer: is told what happens.
+
+        Raises:
+          SmtrainError: the target refused, or cannot be reached; submitting again is safe.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handed:
+    """A run of a sweep that is handed over with others.
+
+    Attributes:
+      run_dir: its folder; nothing but `run_dir/bundle` may be read.
+      document: the document that its action `HandOver` names.
+      receipt: so far.
+    """
+
+    run_dir: Path
+    document: Json
+    receipt: Receipt
+
+
+@runtime_checkable
+class HandsOverTogether(Protocol):
+    """A backend that can give the runs of a sweep to the target in one go: see `HandOver.together`."""
+
+    def hand_over_together(self, runs: Sequence[Handed], *, observer: Observer) -> tuple[Receipt, ...]:
+        """Gives the target those jobs that it has not, and returns the receipts of all runs in their order.
+
+        Args:
+          runs: of one sweep, all for this backend.
           observer: is told what happens.
 
         Raises:

@@ -27,12 +27,29 @@ class Known:
     state: State
 
 
-class Target(Protocol):
-    """What takes jobs, and knows them by the names they were given."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Free:
+    """A name that no job has.
+
+    Attributes:
+      name: of the job that is to be made.
+      tries: which try of the run it is.
+    """
+
+    name: str
+    tries: int
+
+
+class Knows(Protocol):
+    """What knows jobs by the names they were given."""
 
     def find(self, name: str) -> Known | None:
         """Returns the job of this name, the newest if there are several; None when there is none."""
         ...
+
+
+class Target(Knows, Protocol):
+    """What takes jobs, too."""
 
     def create(self, name: str) -> Known:
         """Makes a job of this name, which was free a moment ago; if another of the run has it by now, returns that."""
@@ -57,17 +74,43 @@ def submit_once(receipt: Receipt, target: Target, *, observer: Observer, longest
     Raises:
       SmtrainError: a name is too long; and what the target raises.
     """
+    found = look_up(receipt, target, observer=observer, longest_name=longest_name)
+    if isinstance(found, Receipt):
+        return found
+    known = target.create(found.name)
+    observer.line(f"{_shown(found.name, known)}: submitted")
+    return begun(receipt, known, found.tries)
+
+
+def look_up(receipt: Receipt, target: Knows, *, observer: Observer, longest_name: int) -> Receipt | Free:
+    """Returns the receipt of a job that the target has, or the name under which the next is to be made.
+
+    The arguments are those of `submit_once`.
+
+    Raises:
+      SmtrainError: a name is too long; and what the target raises.
+    """
     for tries in itertools.count(receipt.tries):
         name = _name(receipt.run_id, tries, longest_name)
         known = target.find(name)
         if known is None:
-            known = target.create(name)
-            observer.line(f"{_shown(name, known)}: submitted")
-            return _begun(receipt, known, tries)
+            return Free(name=name, tries=tries)
         observer.line(f"{_shown(name, known)}: {known.state.value} already, from an earlier submission")
         if known.state not in _OVER:
-            return replace(receipt, state=known.state) if receipt.job == known.job else _begun(receipt, known, tries)
+            return replace(receipt, state=known.state) if receipt.job == known.job else begun(receipt, known, tries)
     raise AssertionError
+
+
+def begun(receipt: Receipt, known: Known, tries: int) -> Receipt:
+    """Returns the receipt of a run whose job is at the target now, its try of this number."""
+    return Receipt(
+        run_id=receipt.run_id,
+        backend=receipt.backend,
+        state=known.state,
+        started=time.time(),
+        job=known.job,
+        tries=tries,
+    )
 
 
 def _name(run_id: str, tries: int, longest: int) -> str:
@@ -80,14 +123,3 @@ def _name(run_id: str, tries: int, longest: int) -> str:
 
 def _shown(name: str, known: Known) -> str:
     return name if known.job == name else f"{name} (job {known.job})"
-
-
-def _begun(receipt: Receipt, known: Known, tries: int) -> Receipt:
-    return Receipt(
-        run_id=receipt.run_id,
-        backend=receipt.backend,
-        state=known.state,
-        started=time.time(),
-        job=known.job,
-        tries=tries,
-    )

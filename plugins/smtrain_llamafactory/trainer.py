@@ -19,6 +19,7 @@ from smtrain.plugin import (
     Resume,
     Run,
     RuntimeVar,
+    Saves,
     Scope,
     Step,
     TextFile,
@@ -36,6 +37,7 @@ from smtrain_llamafactory import (
     places,
     requirements,
     rules,
+    saves,
     shortening,
     stages,
     v1_engine,
@@ -141,12 +143,17 @@ class StageTrainer:
             progress=metrics.progress(places.output_dir(trained)),
             metric_patterns=metrics.PATTERNS,
             footprint=footprint.footprint(job, trained, self.stage) if options.engine == "hf" else None,
+            saves=self._saves(job, trained, options) if options.engine == "hf" else None,
         )
 
     def shortened(self, job: Job, options: LlamaFactoryOptions, *, steps: int, on_cpu: bool) -> tuple[str, ...]:
         """Returns the overrides of a rehearsal."""
         packs = self.demands(job.run, options).packing
         return shortening.shortened(job, self.stage, options, steps=steps, on_cpu=on_cpu, packs=packs)
+
+    def _saves(self, job: Job, trained: Mapping[str, object], options: LlamaFactoryOptions) -> Saves | None:
+        facts = _facts(job, self.stage, trained, options.version)
+        return saves.saves(job, facts, self.stage, packs=self.demands(job.run, options).packing)
 
     def _arguments(self, job: Job, options: LlamaFactoryOptions) -> dict[str, object]:
         meanings = derived.training_arguments(job, self.stage.name, options.args)
@@ -196,9 +203,8 @@ def _not_resumable(job: Job) -> Iterator[Problem]:
     """Several CPU processes under DDP: transformers 5.6 loads the optimizer's state onto cpu:0, which torch refuses."""
     if job.topology.accelerator == "cpu" and job.topology.world_size > 1 and distributed.zero_stage(job) is None:
         what = "CPU processes cannot go on from a checkpoint together: transformers 5.6 cannot load its optimizer."
-        yield warning(
-            "compute.processes_per_node", what, "If such a run is interrupted, start it again with resume=never."
-        )
+        fix = "If such a run is interrupted, start it afresh: with attempt=2, or on this machine with resume=never."
+        yield warning("compute.processes_per_node", what, fix)
 
 
 def _facts(job: Job, stage: Stage, trained: Mapping[str, object], version: str) -> rules.Facts:

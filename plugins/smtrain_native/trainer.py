@@ -16,6 +16,7 @@ from smtrain.plugin import (
     RowShape,
     Run,
     RuntimeVar,
+    Saves,
     Scope,
     Step,
     TextFile,
@@ -66,6 +67,8 @@ class NativeTrainer:
             progress=metrics.progress(job, options),
             metric_patterns=metrics.patterns(job, options),
             footprint=footprint.footprint(job, options),
+            # How many tokens a step has is known when the rows are tokenised.
+            saves=Saves(every_steps=options.checkpoints.every, key="trainer.checkpoints.every", on_request=True),
         )
 
     def shortened(self, job: Job, options: NativeOptions, *, steps: int, on_cpu: bool) -> tuple[str, ...]:

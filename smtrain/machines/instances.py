@@ -119,6 +119,22 @@ def price(instance: InstanceType, region: str) -> Price | None:
     return None
 
 
+def peak_flops(gpu: str) -> float | None:
+    """Returns what a GPU computes at the very best, in floating-point operations a second.
+
+    Args:
+      gpu: its model as in `InstanceType.gpu`, in whatever case.
+
+    Returns:
+      The peak of dense matrix products in 16 bits, by the data sheet; None of a GPU that is not known.
+    """
+    found = {name.casefold(): tera for name, tera in _tables().dense_tflops.items()}.get(gpu.casefold())
+    return None if found is None else found * _TERA
+
+
+_TERA = 1e12
+
+
 # ------------------------------------------------------------------------------------------------------- the data file
 
 
@@ -146,6 +162,7 @@ class _Prices:
 class _Tables:
     types: dict[str, _Figures]
     compute_capability: dict[str, float]
+    dense_tflops: dict[str, float]
     unknown: tuple[str, ...]
     prices: tuple[_Prices, ...]
 

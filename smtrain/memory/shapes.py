@@ -80,6 +80,12 @@ class ModelShape:
         return self.kv_heads * self.head_dim
 
     @property
+    def active_parameters(self) -> int:
+        """Weights of the decoder layers by which one token is multiplied: of the experts, those that compute for it."""
+        experts = 3 * self.hidden * self.intermediate * self.experts_per_token if self.experts else 0
+        return self.layers * (sum(matrix.size for matrix in self.matrices) + experts)
+
+    @property
     def embedding_parameters(self) -> int:
         """Elements of the embedding, and of the output matrix where it is another."""
         return self.vocabulary * self.hidden * (1 if self.tied_embeddings else 2)

@@ -9,13 +9,14 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
 from smtrain import runs, workload
 from smtrain.errors import ExitCode, SmtrainError, fail
-from smtrain.interfaces import Backend, HandsOver
+from smtrain.interfaces import Backend, Handed, HandsOver, HandsOverTogether
 from smtrain.manifest import Manifest
 from smtrain.progress import Observer
-from smtrain.spec import ApiCall, Exec, Expect, HandOver, Receipt, State, Upload
+from smtrain.spec import ApiCall, Exec, Expect, HandOver, Json, Receipt, State, Upload
 from smtrain.watching import Careful
 
 
@@ -49,6 +50,45 @@ def submit(
                 continue
             receipt = _do(action, run_dir, receipt, manifest, env=env, observer=observer, detach=detach)
         return receipt
+
+
+def is_handed_over_together(manifest: Manifest) -> bool:
+    """Whether the last thing to do for a bundle is to hand it over with the others of its sweep."""
+    return bool(manifest.actions) and getattr(manifest.actions[-1], "together", False)
+
+
+def submit_together(
+    bundles: Mapping[Path, Manifest], *, env: Mapping[str, str], observer: Observer, backend: Backend[object]
+) -> dict[Path, Receipt]:
+    """Executes the bundles of a sweep, whose jobs are given to their target in one go; returns what came of each.
+
+    Args:
+      bundles: run's folder → manifest of its bundle, for all of which `is_handed_over_together` holds.
+      env: environment of the actions.
+      observer: is shown what happens.
+      backend: that of all bundles.
+
+    Raises:
+      SmtrainError: an action failed; submitting again is safe.
+    """
+    with contextlib.ExitStack() as held:
+        for run_dir in sorted(bundles):  # in one order, so that two sweeps never wait for each other
+            held.enter_context(_alone(run_dir, bundles[run_dir], observer))
+        handed = []
+        for run_dir, manifest in bundles.items():
+            receipt = _starting(run_dir, manifest)
+            *before, last = manifest.actions
+            for action in before:
+                assert not isinstance(action, HandOver)
+                receipt = _do(action, run_dir, receipt, manifest, env=env, observer=observer, detach=True)
+            assert isinstance(last, HandOver)
+            handed.append(Handed(run_dir=run_dir, document=_document(last, run_dir), receipt=receipt))
+        if not isinstance(backend, HandsOverTogether):
+            raise _not_by(handed[0].receipt.backend, handed[0].run_dir)
+        receipts = backend.hand_over_together(handed, observer=Careful(observer))
+        for run, receipt in zip(handed, receipts, strict=True):
+            runs.write_receipt(run.run_dir, receipt)
+        return {run.run_dir: receipt for run, receipt in zip(handed, receipts, strict=True)}
 
 
 def _starting(run_dir: Path, manifest: Manifest) -> Receipt:
@@ -86,12 +126,19 @@ def _handed_over(
 ) -> Receipt:
     hands: object = backend() if backend else None
     if not isinstance(hands, HandsOver):
-        what = f"The backend `{receipt.backend}` hands nothing over, as its bundle `{run_dir / 'bundle'}` has it do."
-        raise fail(what, "Compile it again with the backend that is installed here.", code=ExitCode.BROKEN_PLUGIN)
-    document = json.loads((run_dir / "bundle" / action.document).read_text(encoding="utf-8"))
-    receipt = hands.hand_over(run_dir, document, receipt, observer=Careful(observer))
+        raise _not_by(receipt.backend, run_dir)
+    receipt = hands.hand_over(run_dir, _document(action, run_dir), receipt, observer=Careful(observer))
     runs.write_receipt(run_dir, receipt)
     return receipt
+
+
+def _document(action: HandOver, run_dir: Path) -> Json:
+    return cast("Json", json.loads((run_dir / "bundle" / action.document).read_text(encoding="utf-8")))
+
+
+def _not_by(backend: str, run_dir: Path) -> SmtrainError:
+    what = f"The backend `{backend}` does not hand over what its bundle `{run_dir / 'bundle'}` has it hand over."
+    return fail(what, "Compile it again with the backend that is installed here.", code=ExitCode.BROKEN_PLUGIN)
 
 
 def _do(

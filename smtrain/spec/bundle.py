@@ -112,10 +112,12 @@ class HandOver:
     Attributes:
       document: path in the bundle of the JSON document that tells the backend where and how.
       summary: what is done, in one line.
+      together: whether the runs of a sweep are given to the target in one go.
     """
 
     document: str
     summary: str
+    together: bool = False
 
 
 Action = Exec | Expect | Upload | ApiCall | HandOver

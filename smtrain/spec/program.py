@@ -218,6 +218,26 @@ class Footprint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Saves:
+    """When a training saves checkpoints to go on from, as far as that is known before it runs.
+
+    Attributes:
+      every_steps: optimizer steps between two; None saves none before the training's end.
+      key: the configuration key that says so.
+      on_request: whether one is saved after the optimizer step during which the training is asked to end (SIGTERM).
+      tokens_per_step: that an optimizer step trains on, over all processes; None when nothing is known of it.
+      length_key: the configuration key of the length of samples, where `tokens_per_step` are those of a step whose
+        samples are all as long as it allows; "" where every step has so many.
+    """
+
+    every_steps: int | None
+    key: str
+    on_request: bool = False
+    tokens_per_step: int | None = None
+    length_key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnvVar:
     """An environment variable of every step."""
 
@@ -243,6 +263,7 @@ class Program:
       progress: where it reports its progress.
       metric_patterns: metrics in the lines that it prints.
       footprint: what it keeps in memory; None when that is not known.
+      saves: when it saves checkpoints; None when that is not known, or it makes none.
     """
 
     steps: tuple[Step, ...]
@@ -255,3 +276,4 @@ class Program:
     progress: Progress | None = None
     metric_patterns: tuple[MetricPattern, ...] = ()
     footprint: Footprint | None = None
+    saves: Saves | None = None

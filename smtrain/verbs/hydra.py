@@ -28,7 +28,7 @@ from smtrain.passes.compose import Request, forced, group_test, search_path
 from smtrain.pipeline import Compiled, compile_run, write
 from smtrain.registry import Registry
 from smtrain.spec import State
-from smtrain.verbs import confirm
+from smtrain.verbs import confirm, together
 from smtrain.verbs.grid import compile_all, points_of
 from smtrain.verbs.sweep import Point
 
@@ -126,6 +126,9 @@ def _sweep(hydra: Hydra, line: CommandLine, request: Request, overrides: list[st
     spent = [cost for _, cost in ahead if cost is not None]
     if not confirm.may_launch(line.options, console, spent=spent, rows=(("runs", text) for text, _ in ahead)):
         return ExitCode.INTERRUPTED
+    if together.can_be(compiled):
+        together.submit(points, compiled, console)
+        return ExitCode.DONE
     asked = bool(points) or not confirm.a_person_decides(line.options, console)
     hydra.multirun(
         config_name=request.config_name,

@@ -18,7 +18,7 @@ from smtrain_native.runtime import line_format, settings
 
 from smtrain.memory.estimate import estimate
 from smtrain.memory.shapes import shape_of
-from smtrain.spec import Concat, OutputKind, Resume, RuntimeVar, Scope, Staging, Step
+from smtrain.spec import Concat, OutputKind, Resume, RuntimeVar, Saves, Scope, Staging, Step
 from smtrain.testing import compile_overrides
 
 ROOT = Path(__file__).parents[2]
@@ -403,6 +403,12 @@ def test_packages_are_needed_by_what_uses_them(more: tuple[str, ...], package: s
 def test_gpus_are_needed_where_the_run_says_so() -> None:
     assert program(*SFT, "compute=gpu", "compute.gpus_per_node=2", "strategy=ddp").needs.gpus_per_node == 2
     assert program(*SFT).needs.gpus_per_node == 0
+
+
+def test_checkpoints_are_saved_so_often_and_whenever_the_training_is_asked_to_end() -> None:
+    found = [program(*SFT, f"trainer.checkpoints.every={every}").saves for every in ("30", "null")]
+    key = "trainer.checkpoints.every"
+    assert found == [Saves(every_steps=every, key=key, on_request=True) for every in (30, None)]
 
 
 def test_the_estimate_has_a_micro_batch_of_tokens_no_logits_and_no_reference() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from smtrain.plugin import (
@@ -10,6 +10,7 @@ from smtrain.plugin import (
     Cost,
     Expect,
     Finding,
+    Handed,
     HandOver,
     Job,
     Json,
@@ -47,7 +48,7 @@ class SlurmBackend:
             files=contents.files(job, program, options),
             actions=(
                 *_expectations(program, options),
-                HandOver(document=contents.TARGET, summary=facts.hand_over(options)),
+                HandOver(document=contents.TARGET, summary=facts.hand_over(options), together=options.array),
             ),
             progress=program.progress,
             cost=_cost(job, options),
@@ -59,6 +60,12 @@ class SlurmBackend:
         from smtrain_hyperpod.slurm.following import hand_over
 
         return hand_over.hand_over(run_dir, document, receipt, observer=observer)
+
+    def hand_over_together(self, runs: Sequence[Handed], *, observer: Observer) -> tuple[Receipt, ...]:
+        """Copies the bundles of a sweep to the cluster, and gives those that Slurm has not to it as one job array."""
+        from smtrain_hyperpod.slurm.following import array
+
+        return array.hand_over(runs, observer=observer)
 
     def status(self, run_dir: Path, receipt: Receipt) -> Receipt:
         """Returns the receipt as it is now."""

@@ -94,6 +94,7 @@ def target(job: Job, program: Program, options: SlurmOptions) -> dict[str, Json]
         "gpus": job_script.gpu_count(job),
         "partition": options.partition,
         "time": options.time,
+        "array_limit": options.array_limit,
         "outputs": [
             {"name": output.name, "glob": output.checkpoint_glob, "complete": output.checkpoint_complete}
             for output in program.outputs

@@ -14,7 +14,7 @@ def facts(job: Job, program: Program, options: SlurmOptions) -> Iterator[tuple[s
     at = job_script.places(job, options)
     yield "cluster", f"{_login(options)}, {at.run}"
     yield "nodes", ", ".join(_nodes(job, options))
-    yield "environment", _environment(options)
+    yield "software", _environment(options)
     for item in program.inputs:
         if item.staging is Staging.COPY:
             yield "inputs", f"{item.name}: copied from {item.uri} to each node"

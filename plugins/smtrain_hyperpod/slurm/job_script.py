@@ -142,16 +142,19 @@ if [[ ! -d $bundle ]]; then
   exit 66
 fi
 export SMTRAIN_RUN=$run SMTRAIN_BUNDLE=$bundle SMTRAIN_END_FILE=$run/end
+# A task of an array is a job whose id names the array, too.
+job=$SLURM_JOB_ID
+[[ -z ${{SLURM_ARRAY_JOB_ID:-}} ]] || job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
 mkdir -p -- "$run/jobs" "$run/logs"
 # What an earlier try, or this job before it was requeued, has left.
-rm -f -- "$SMTRAIN_END_FILE" "$run"/node-*/failure "$run/jobs/$SLURM_JOB_ID.exit_code"
-trap 'printf "%s\\n" "$?" >"$run/jobs/$SLURM_JOB_ID.exit_code"' EXIT"""
+rm -f -- "$SMTRAIN_END_FILE" "$run"/node-*/failure "$run/jobs/$job.exit_code"
+trap 'printf "%s\\n" "$?" >"$run/jobs/$job.exit_code"' EXIT"""
 
 _ENDING = """\
 # Every node's agent looks for this file, asks its step to end when it is there, and keeps what the step saves.
 end() {{  # EXIT_CODE WHY
-  printf '%s %s\\n' "$1" "$2" >"$run/.end-$SLURM_JOB_ID"
-  mv -f -- "$run/.end-$SLURM_JOB_ID" "$SMTRAIN_END_FILE"
+  printf '%s %s\\n' "$1" "$2" >"$run/.end-$job"
+  mv -f -- "$run/.end-$job" "$SMTRAIN_END_FILE"
 }}
 why=
 trap 'why=${{why:-time}}; end {stopped} "stopped because its time limit is near"' USR1
@@ -160,7 +163,7 @@ trap 'why=request; end {stopped} "stopped on request"' TERM INT HUP"""
 _RUN_STEP = """\
 # A trapped signal ends `wait`, whose answer is then none, and not the step: the exit code is written down beside it.
 run_step() {  # COMMAND...
-  local step ended=$run/.ended-$SLURM_JOB_ID
+  local step ended=$run/.ended-$job
   rm -f -- "$ended"
   {
     trap : USR1 TERM INT HUP  # the step itself has them as they were
@@ -206,7 +209,7 @@ _REQUEUE = """\
 if ((code)) && [[ $why == time ]]; then
   if ((${{SLURM_RESTART_COUNT:-0}} >= {most})); then
     printf 'smtrain: requeued %s times already, which is the most\\n' "${{SLURM_RESTART_COUNT:-0}}" >&2
-{no_checkpoint}  elif scontrol requeue "$SLURM_JOB_ID"; then
+{no_checkpoint}  elif scontrol requeue "$job"; then
     trap - EXIT
     printf 'smtrain: the time limit is near: back into the queue, to go on from the newest checkpoint\\n' >&2
     sleep 300  # until Slurm ends this script
@@ -250,7 +253,7 @@ def _listing(output: Output) -> str:
 
 def _options_of_srun(options: SlurmOptions) -> str:
     own = "srun=(--ntasks-per-node=1 --mpi=none --kill-on-bad-exit=0 --wait=0)"
-    logs = 'log=(--output="$run/logs/job-%j-node-%n.log" --open-mode=append)'
+    logs = 'log=(--output="$run/logs/job-$job-node-%n.log" --open-mode=append)'
     return "\n".join(part for part in (own, _BINDING, logs, _AUTO_RESUME if options.hyperpod else "") if part)
 
 

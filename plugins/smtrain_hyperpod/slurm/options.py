@@ -128,6 +128,12 @@ class SlurmOptions:
     gpu_type: Annotated[str | None, Meta(description="As the cluster's gres has it, e.g. a100.")] = None
     cpus_per_task: Annotated[PositiveInt | None, Meta(description="CPUs of each node.")] = None
     mem: Annotated[str | None, Meta(description='Memory of each node, e.g. "64G"; "0" is all of it.')] = None
+    array: Annotated[bool, Meta(description="The runs of a sweep are one job array, in one place of the queue.")] = (
+        False
+    )
+    array_limit: Annotated[PositiveInt | None, Meta(description="Runs of an array that go at a time; None: all.")] = (
+        None
+    )
     mail: Mail = field(default_factory=Mail)
     sbatch: Annotated[
         Mapping[str, str | int | bool], Meta(description="Further options of sbatch: NAME: value, or true for a flag.")

@@ -43,6 +43,7 @@ _SETTINGS: Mapping[str, str] = {
     "gpus-per-node": "compute.gpus_per_node",
     **{name: f"backend.{name}" for name in ("partition", "account", "qos", "time", "exclusive", "constraint")},
     **{name: f"backend.{name}" for name in ("reservation", "nodelist", "exclude", "dependency", "begin", "mem")},
+    "array": "backend.array",
     "cpus-per-task": "backend.cpus_per_task",
     "mail-type": "backend.mail.types",
     "mail-user": "backend.mail.user",
@@ -55,7 +56,7 @@ _SETTINGS: Mapping[str, str] = {
 
 _OURS = frozenset(
     (
-        *("array", "batch", "chdir", "container-id", "error", "export", "export-file", "get-user-env", "gid"),
+        *("batch", "chdir", "container-id", "error", "export", "export-file", "get-user-env", "gid"),
         *("gpus-per-socket", "gpus-per-task", "gres", "help", "ignore-pbs", "input", "nodefile", "ntasks"),
         *("ntasks-per-core", "ntasks-per-gpu", "ntasks-per-node", "ntasks-per-socket", "open-mode", "output"),
         *("overcommit", "parsable", "quiet", "test-only", "uid", "usage", "use-min-nodes", "verbose"),

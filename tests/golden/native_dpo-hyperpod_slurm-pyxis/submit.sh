@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # On the login node: gives job.sbatch to Slurm under a name, once, and prints the id of the job that has it.
-#   bash submit.sh [NAME]
+#   bash submit.sh [NAME [FOLDER]]
+# FOLDER is that of an array of jobs, laid out as a run's own is.
 # Written by smtrain; the same configuration gives the same file.
 set -euo pipefail
 name=${1:-RUN-ID}
-run=/fsx/team/smtrain/runs/RUN-ID
+run=${2:-/fsx/team/smtrain/runs/RUN-ID}
 command -v sbatch >/dev/null || {
   printf 'smtrain: there is no sbatch on %s: is it the login node?\n' "$HOSTNAME" >&2
   exit 69
@@ -25,7 +26,9 @@ if [[ ! -s $run/jobs/$name ]]; then
   fi
   # The newest one; with several clusters, the cluster's name follows the id.
   job=${job##*$'\n'}
-  printf '%s\n' "${job%%;*}" >"$run/jobs/.$name"
+  # What follows an underscore is one of an array.
+  job=${job%%;*}
+  printf '%s\n' "${job%%_*}" >"$run/jobs/.$name"
   mv -f -- "$run/jobs/.$name" "$run/jobs/$name"
 fi
 cat -- "$run/jobs/$name"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from smtrain.plugin import ExitCode, Json, Observer, Receipt, State, fail, submissions
@@ -12,7 +12,7 @@ from smtrain_hyperpod.slurm.following.submitted import Target
 from smtrain_hyperpod.transport.login_node import LoginNode
 from smtrain_hyperpod.transport.reached import login_node
 
-_LONGEST_NAME = 128
+LONGEST_NAME = 128
 """Characters of a job's name; Slurm itself sets no limit, and its database keeps what fits a text."""
 
 _FIND = r"""
@@ -36,40 +36,57 @@ def hand_over(run_dir: Path, document: Json, receipt: Receipt, *, observer: Obse
       SmtrainError: the login node cannot be reached, or Slurm refuses.
     """
     target = submitted.parsed(document)
-    slurm = _Slurm(login_node(target.login, key="backend.login"), target, run_dir / "bundle", observer)
-    made = submissions.submit_once(receipt, slurm, observer=observer, longest_name=_LONGEST_NAME)
+    slurm = Slurm(login_node(target.login, key="backend.login"), target, run_dir / "bundle", observer)
+    made = submissions.submit_once(receipt, slurm, observer=observer, longest_name=LONGEST_NAME)
     return replace(made, hosts=target.nodes)
 
 
-class _Slurm:
-    """Slurm, as what takes jobs."""
+@dataclass(frozen=True, slots=True)
+class Slurm:
+    """Slurm, as what takes the job of a bundle.
 
-    def __init__(self, login: LoginNode, target: Target, bundle: Path, observer: Observer) -> None:
-        self._login = login
-        self._target = target
-        self._bundle = bundle
-        self._observer = observer
+    Attributes:
+      login: the cluster's login node.
+      target: what the bundle says of the job.
+      bundle: its folder.
+      observer: is told what happens.
+    """
+
+    login: LoginNode
+    target: Target
+    bundle: Path
+    observer: Observer
 
     def find(self, name: str) -> submissions.Known | None:
-        done = self._login.run(("bash", "-c", _FIND, "find", name, self._target.run))
+        """Returns the job of this name."""
+        done = self.login.run(("bash", "-c", _FIND, "find", name, self.target.run))
         if done.code:
-            what = f"Slurm on {self._login.name} does not tell whether it has the job: {done.stderr.strip()}"
+            what = f"Slurm on {self.login.name} does not tell whether it has the job: {done.stderr.strip()}"
             raise fail(what, "Ask its administrator, or try again later.", code=ExitCode.REMOTE_REFUSED)
         jobs = done.stdout.split()
         return self._known(jobs[-1]) if jobs else None
 
     def create(self, name: str) -> submissions.Known:
-        refuse_what_cannot_be(self._login, self._target)
-        place = f"{self._target.run}/bundle"
-        self._login.copy(self._bundle, to=place, store=self._target.store, observer=self._observer)
-        done = self._login.run(("bash", f"{place}/submit.sh", name))
+        """Makes a job of this name."""
+        refuse_what_cannot_be(self.login, self.target)
+        self.copy()
+        return self._known(self.submit(name))
+
+    def copy(self) -> None:
+        """Brings the bundle to the cluster."""
+        place = f"{self.target.run}/bundle"
+        self.login.copy(self.bundle, to=place, store=self.target.store, observer=self.observer)
+
+    def submit(self, *words: str) -> str:
+        """Has submit.sh of the bundle, which is there, give a job to Slurm, and returns the job's id."""
+        done = self.login.run(("bash", f"{self.target.run}/bundle/submit.sh", *words))
         if done.code:
             said = (done.stderr or done.stdout).strip().removeprefix("smtrain: ")
-            what = f"The job was not taken on {self._login.name}: {said}"
+            what = f"The job was not taken on {self.login.name}: {said}"
             raise fail(what, code=ExitCode.REMOTE_REFUSED)
-        return self._known(done.stdout.split()[-1])
+        return done.stdout.split()[-1]
 
     def _known(self, job: str) -> submissions.Known:
-        seen = job_look.look(self._login, job, self._target.run)
+        seen = job_look.look(self.login, job, self.target.run)
         # Slurm that has forgotten a job, and a job that wrote nothing down: it is over, one way or another.
         return submissions.Known(job=job, state=seen.state if seen.known else State.LOST)

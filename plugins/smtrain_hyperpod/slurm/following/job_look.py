@@ -12,7 +12,14 @@ _LOOK = r"""
 export SLURM_TIME_FORMAT=%s
 job=$1 run=$2
 section() { printf '\n@%s\n' "$1"; }
-section scontrol; scontrol --oneliner show job "$job" 2>&1
+section scontrol
+for _ in 1 2 3; do
+  said=$(scontrol --oneliner show job "$job" 2>&1)
+  # Seen of a task of an array while Slurm took it out of the array to start it.
+  [[ $said == *" not found"* ]] || break
+  sleep 0.5
+done
+printf '%s\n' "$said"
 section sacct
 columns=State,ExitCode,Start,End,NNodes
 sacct --jobs="$job" --allocations --noheader --parsable2 --format="$columns" 2>/dev/null | tail -n 1
@@ -39,7 +46,7 @@ _STATES: Mapping[str, State] = {
 }
 """Slurm's states of a job that is over (squeue(1), "Job state codes"); in any other it goes on."""
 
-_ABSENT = "Invalid job id"
+_ABSENT = ("Invalid job id", " not found")
 _SIGNAL = 128
 
 
@@ -96,7 +103,7 @@ def look(login: LoginNode, job: str, run: str) -> Look:
     rows = "".join(sections.get("sacct", ())).strip().split("|")
     if len(rows) == len(_COLUMNS) and rows[0]:
         return _seen(dict(zip(_COLUMNS, rows, strict=True)), sections)
-    if _ABSENT not in said:
+    if not any(text in said for text in _ABSENT):
         what = f"Slurm on {login.name} does not answer: {said or done.stderr.strip() or 'it says nothing'}"
         raise fail(what, "Ask its administrator, or try again later.", code=ExitCode.REMOTE_REFUSED)
     return _forgotten(sections)

@@ -37,6 +37,7 @@ class Target:
       gpus: that each is asked for.
       partition: None is the default one.
       time: limit, as Slurm spells it; None is the partition's.
+      array_limit: runs of an array that go at a time; None is all.
       outputs: of the program.
       progress: path of the program's progress file in its working directory; "" when it writes none.
       run_id: id of the run.
@@ -52,6 +53,7 @@ class Target:
     gpus: int
     partition: str | None
     time: str | None
+    array_limit: int | None
     outputs: tuple[KeptOutput, ...]
     progress: str
     run_id: str

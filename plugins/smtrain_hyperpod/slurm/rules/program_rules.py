@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from smtrain.plugin import Input, Job, Problem, Program, Staging, target_paths, warning
 from smtrain_hyperpod.slurm import contents
 from smtrain_hyperpod.slurm.options import SlurmOptions
+from smtrain_hyperpod.slurm.rules import interval_rules
 
 _KEYS = {"model": "model.path", "adapter": "model.adapter"}
 
@@ -21,6 +22,7 @@ def problems(job: Job, program: Program, options: SlurmOptions) -> Iterator[Prob
     yield from contents.sources(options)[1]
     yield from contents.wheels(options)[1]
     yield from _checkpoints(job, program, options)
+    yield from interval_rules.problems(job, program, options)
 
 
 def _in_place(item: Input, options: SlurmOptions) -> Iterator[Problem]:
