@@ -140,13 +140,14 @@ link() {  # TARGET PATH
 }"""
 
 
-def render(program: Program, *, bindings: str) -> str:
+def render(program: Program, *, bindings: str, continued: bool = False) -> str:
     """Returns the script.
 
     Args:
       program: what to run.
       bindings: bash source that sets what `CONTRACT` names, and the variable of every runtime variable and input that
         the program uses (`shell.variable_name`, `shell.input_variable`).
+      continued: whether earlier steps of the program ran elsewhere, and their outputs are to be kept.
 
     Raises:
       SmtrainError: the program breaks a rule of `problems`.
@@ -159,7 +160,7 @@ def render(program: Program, *, bindings: str) -> str:
         _RECORD,
         _section("This target's own", bindings.strip("\n")),
         _section("The working directory", _folders(program)),
-        _section("Outputs", _outputs(program.outputs)),
+        _section("Outputs", _outputs(program.outputs, continued=continued)),
         _section("Links", _links(program)),
         _section("Environment", _environment(program.env)),
         _section("Steps", "\n\n".join(map(_step, program.steps))),
@@ -219,7 +220,7 @@ def _folders(program: Program) -> str:
     return "\n".join(lines)
 
 
-def _outputs(outputs: tuple[Output, ...]) -> str:
+def _outputs(outputs: tuple[Output, ...], *, continued: bool) -> str:
     if not outputs:
         return ""
     lines = []
@@ -235,8 +236,9 @@ def _outputs(outputs: tuple[Output, ...]) -> str:
         if output.checkpoint_glob
     ]
     lines += [f"if [[ -n ${{{shell.RESUME_VARIABLE}+set}} ]]; then"]
-    lines += [f"  printf 'smtrain: going on from %s\\n' \"${shell.RESUME_VARIABLE}\" >&2", "else"]
-    lines += [f'  start_afresh "${shell.output_variable(output.name)}"' for output in outputs]
+    lines += [f"  printf 'smtrain: going on from %s\\n' \"${shell.RESUME_VARIABLE}\" >&2"]
+    if not continued:
+        lines += ["else", *(f'  start_afresh "${shell.output_variable(output.name)}"' for output in outputs)]
     lines += ["fi"]
     return f"{_OUTPUTS}\n\n" + "\n".join(lines)
 

@@ -21,6 +21,7 @@ from smtrain.plugin import (
 class Options:
     script: str = "echo hello"
     reads: str = ""
+    then: str = ""
 
 class Plain:
     def demands(self, run, options):
@@ -32,7 +33,10 @@ class Plain:
     def lower(self, job, options):
         staging = Staging.IN_PLACE if options.reads.startswith("target:") else Staging.COPY
         return Program(
-            steps=(Step(name="train", argv=("bash", "-c", options.script), scope=Scope.EVERY_NODE),),
+            steps=(
+                Step(name="train", argv=("bash", "-c", options.script), scope=Scope.EVERY_NODE),
+                *((Step(name="report", argv=("bash", "-c", options.then)),) if options.then else ()),
+            ),
             inputs=(Input(name="model", uri=options.reads, staging=staging, path="model"),) if options.reads else (),
             outputs=(
                 Output(

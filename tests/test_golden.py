@@ -280,6 +280,10 @@ CASES: Mapping[str, Sequence[str]] = {
         "backend.container={image: 'ghcr.io/org/train:1', runtime: docker, options: ['--shm-size=64g']}",
     ),
     "lf_sft-hyperpod_slurm-conda": (*SFT, *SLURM, "backend.conda=train"),
+    "lf_sft-hyperpod_slurm-jobs-of-steps": (
+        *SFT, *SLURM, *TWO_NODES, "trainer.args.val_size=0.1", "trainer.evaluate.enabled=true",
+        '++backend.steps.evaluate={partition: "a,b", nodes: 1, time: "4:00:00"}',
+    ),
 }  # fmt: skip
 
 SHARED: Mapping[str, str] = {"agent/": "AGENT", "library/": "LIBRARY", "agent.zip": "AGENT", "library.zip": "LIBRARY"}

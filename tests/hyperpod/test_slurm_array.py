@@ -89,6 +89,13 @@ def test_a_sweep_that_goes_is_not_submitted_again(smtrain, words, shared, slurm_
     slurm_machine.ask("scancel", str(jobs[1]))
 
 
+def test_a_run_that_is_stopped_before_it_began_is_stopped(smtrain, words) -> None:
+    runs = sweep(smtrain, *words, *ARRAY, "++backend.begin=now+1hour", scripts("echo one", "echo two"))
+    for run in runs:
+        assert smtrain("stop", str(run["run_id"])).code == 0
+        assert smtrain("status", str(run["run_id"]), "--json").document["state"] == "stopped"
+
+
 def test_before_the_time_limit_each_of_an_array_goes_back_into_the_queue_by_itself(smtrain, words) -> None:
     limit = ("backend.time='1:20'", "backend.requeue.lead_s=70", "backend.grace_s=10")
     runs = sweep(smtrain, *words, *ARRAY, *limit, scripts(COUNTS, "echo begun; sleep 25; echo done"))

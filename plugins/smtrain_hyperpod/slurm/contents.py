@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from smtrain.plugin import (
@@ -19,8 +20,9 @@ from smtrain.plugin import (
     agent_files,
     source_files,
 )
-from smtrain_hyperpod.slurm import container, job_script, node_scripts, submit_script
+from smtrain_hyperpod.slurm import container, job_script, node_scripts, parts, submit_script
 from smtrain_hyperpod.slurm.options import SlurmOptions
+from smtrain_hyperpod.slurm.parts import Part
 
 TARGET = "target.json"
 """Tells whoever submits and follows the job where it is."""
@@ -32,14 +34,15 @@ def files(job: Job, program: Program, options: SlurmOptions) -> tuple[BundleFile
     """Returns the bundle's files."""
     source, _ = sources(options)
     once = sets_up_once(program, options)
+    split = parts.parts(job, program, options)
     scripts = {
-        "job.sbatch": job_script.render(job, program, options, once=once),
+        **dict(_jobs(job, program, split, once=once)),
         "environment.sh": node_scripts.environment_sh(job, options),
         "setup.sh": node_scripts.setup_sh(options) if once else "",
-        "node.sh": node_scripts.node_sh(job, program, options, source=bool(source)),
+        "node.sh": node_scripts.node_sh(job, program, options, source=bool(source), split=len(split) > 1),
         "docker.sh": container.docker_sh(job, options),
         "steps.sh": node_scripts.steps_sh(program),
-        "submit.sh": submit_script.render(job, options),
+        "submit.sh": submit_script.render(job, options, later=tuple(part.name for part in split[1:])),
     }
     return (
         *(BundleFile(path=name, content=text.encode(), executable=True) for name, text in scripts.items() if text),
@@ -52,6 +55,16 @@ def files(job: Job, program: Program, options: SlurmOptions) -> tuple[BundleFile
         *source,
         *wheels(options)[0],
     )
+
+
+def _jobs(job: Job, program: Program, split: tuple[Part, ...], *, once: bool) -> Iterator[tuple[str, str]]:
+    """Yields the script of each job, and that of its steps where there are several jobs."""
+    for part in split:
+        steps = part.steps_script if len(split) > 1 else ""
+        yield part.script, job_script.render(job, program, part, once=once and not part.name, steps=steps)
+        if steps:
+            own = replace(program, steps=part.steps)
+            yield steps, node_scripts.steps_sh(own, continued=bool(part.name))
 
 
 def sets_up_once(program: Program, options: SlurmOptions) -> bool:
@@ -95,6 +108,10 @@ def target(job: Job, program: Program, options: SlurmOptions) -> dict[str, Json]
         "partition": options.partition,
         "time": options.time,
         "array_limit": options.array_limit,
+        "later": [
+            {"name": part.name, "nodes": part.nodes, "partition": part.options.partition, "time": part.options.time}
+            for part in parts.parts(job, program, options)[1:]
+        ],
         "outputs": [
             {"name": output.name, "glob": output.checkpoint_glob, "complete": output.checkpoint_complete}
             for output in program.outputs

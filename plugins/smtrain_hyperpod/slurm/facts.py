@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from smtrain.plugin import Job, Program, Staging
-from smtrain_hyperpod.slurm import job_script
+from smtrain_hyperpod.slurm import job_script, parts
 from smtrain_hyperpod.slurm.options import SlurmOptions
 
 
@@ -14,6 +14,10 @@ def facts(job: Job, program: Program, options: SlurmOptions) -> Iterator[tuple[s
     at = job_script.places(job, options)
     yield "cluster", f"{_login(options)}, {at.run}"
     yield "nodes", ", ".join(_nodes(job, options))
+    for part in parts.parts(job, program, options)[1:]:
+        own = ", ".join(f"{name} {value}" for name, value in parts.said(options.steps[part.name]).items())
+        nodes = f"{part.nodes} node{'s' if part.nodes > 1 else ''}"
+        yield "then", f"step {part.name}, {nodes}{', ' if own else ''}{own}: a job that waits for the one before"
     yield "software", _environment(options)
     for item in program.inputs:
         if item.staging is Staging.COPY:
@@ -26,7 +30,8 @@ def facts(job: Job, program: Program, options: SlurmOptions) -> Iterator[tuple[s
 
 def hand_over(options: SlurmOptions) -> str:
     """Returns what submitting does, in one line."""
-    return f"copy the bundle to {_login(options)} and run submit.sh there, which gives job.sbatch to Slurm"
+    handed = f"copy the bundle to {_login(options)} and run submit.sh there, which gives job.sbatch to Slurm"
+    return f"{handed}; the runs of a sweep as one job array" if options.array else handed
 
 
 def _login(options: SlurmOptions) -> str:
@@ -57,7 +62,8 @@ def _environment(options: SlurmOptions) -> str:
 
 
 def _ends(options: SlurmOptions) -> Iterator[str]:
-    yield f"after {options.time}" if options.time else "at the partition's time limit"
+    limit = f"{options.time} min" if (options.time or "").isdigit() else options.time
+    yield f"after {limit}" if limit else "at the partition's time limit"
     if options.requeue.on_time_limit:
         yield f"saves {options.requeue.lead_s} s before, and is requeued"
     if options.requeue.on_failed_node:

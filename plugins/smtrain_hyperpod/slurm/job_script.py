@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from smtrain.plugin import RUN_ID, Job, Output, Program, shell
 from smtrain_hyperpod.slurm import container, sbatch_options
 from smtrain_hyperpod.slurm.options import SlurmOptions
+from smtrain_hyperpod.slurm.parts import Part
 
 STOPPED = 143
 """Exit code of a job that was asked to end: 128 + SIGTERM."""
@@ -39,21 +40,24 @@ def places(job: Job, options: SlurmOptions) -> Places:
     return Places(run=run, output=None, output_uri=place) if given.startswith("s3://") else _on_shared(run, place)
 
 
-def render(job: Job, program: Program, options: SlurmOptions, *, once: bool) -> str:
+def render(job: Job, program: Program, part: Part, *, once: bool, steps: str) -> str:
     """Returns the script.
 
     Args:
       job: the job.
       program: its program.
-      options: of the backend.
+      part: the part of it that this job runs.
       once: whether the environment that all nodes share is set up before they begin.
+      steps: name of the script with the part's steps; "" where it is the whole program's.
     """
+    options = part.options
     at = places(job, options)
     parts = (
         _HEADER,
-        "\n".join(directives(job, options, at)),
+        "\n".join(directives(job, part, at)),
         "set -euo pipefail",
         _PLACES.format(run=at.run),
+        _STEPS.format(steps=steps) if steps else "",
         _outputs(at, program, options),
         _ENDING.format(stopped=STOPPED),
         _RUN_STEP,
@@ -68,11 +72,12 @@ def render(job: Job, program: Program, options: SlurmOptions, *, once: bool) -> 
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def directives(job: Job, options: SlurmOptions, at: Places) -> Iterator[str]:
+def directives(job: Job, part: Part, at: Places) -> Iterator[str]:
     """Yields the lines in which sbatch is told what the job asks for."""
+    options = part.options
     asked: dict[str, str | int | bool | None] = {
-        "job-name": RUN_ID,
-        "nodes": job.topology.nodes,
+        "job-name": f"{RUN_ID}.{part.name}" if part.name else RUN_ID,
+        "nodes": part.nodes,
         "ntasks-per-node": 1,
         **_gpus(job, options),
         "cpus-per-task": options.cpus_per_task,
@@ -149,6 +154,10 @@ mkdir -p -- "$run/jobs" "$run/logs"
 # What an earlier try, or this job before it was requeued, has left.
 rm -f -- "$SMTRAIN_END_FILE" "$run"/node-*/failure "$run/jobs/$job.exit_code"
 trap 'printf "%s\\n" "$?" >"$run/jobs/$job.exit_code"' EXIT"""
+
+_STEPS = """\
+# A rehearsal runs all steps in one job.
+[[ -n ${{SMTRAIN_REHEARSAL:-}} ]] || export SMTRAIN_STEPS={steps}"""
 
 _ENDING = """\
 # Every node's agent looks for this file, asks its step to end when it is there, and keeps what the step saves.

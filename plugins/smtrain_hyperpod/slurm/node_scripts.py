@@ -39,7 +39,7 @@ def setup_sh(options: SlurmOptions) -> str:
     return _joined((_SETUP, _ALONE.format(place=shlex.quote(_lock(options))), make, _SOURCE, _VERSION, _INSTALL))
 
 
-def node_sh(job: Job, program: Program, options: SlurmOptions, *, source: bool) -> str:
+def node_sh(job: Job, program: Program, options: SlurmOptions, *, source: bool, split: bool) -> str:
     """Returns node.sh.
 
     Args:
@@ -47,6 +47,7 @@ def node_sh(job: Job, program: Program, options: SlurmOptions, *, source: bool) 
       program: its program, for the inputs.
       options: of the backend.
       source: whether code of the user's comes along.
+      split: whether the job says which steps to run.
     """
     accelerator = job.topology.accelerator
     parts = (
@@ -58,14 +59,14 @@ def node_sh(job: Job, program: Program, options: SlurmOptions, *, source: bool) 
         'export CUDA_VISIBLE_DEVICES=""' if accelerator == "cpu" else _GPUS if accelerator == "gpu" else "",
         _THREADS,
         'export PYTHONPATH="$SMTRAIN_BUNDLE/source${PYTHONPATH:+:$PYTHONPATH}"' if source else "",
-        _HAND_OVER,
+        _HAND_OVER.format(steps="${SMTRAIN_STEPS:-steps.sh}" if split else "steps.sh"),
     )
     return _joined(parts)
 
 
-def steps_sh(program: Program) -> str:
-    """Returns steps.sh, the program itself."""
-    return launch_script.render(program, bindings=': "${SMTRAIN_RUN_DIR:?is set by node.sh}"')
+def steps_sh(program: Program, *, continued: bool = False) -> str:
+    """Returns steps.sh, the program itself, or a part of it, before which others ran if it is `continued`."""
+    return launch_script.render(program, bindings=': "${SMTRAIN_RUN_DIR:?is set by node.sh}"', continued=continued)
 
 
 def _unless_rehearsed(text: str, *, otherwise: str = "") -> str:
@@ -211,7 +212,7 @@ fi
 export OMP_NUM_THREADS"""
 
 _HAND_OVER = """\
-exec "$SMTRAIN_PYTHON" "$SMTRAIN_BUNDLE/agent" "$SMTRAIN_BUNDLE/agent.json" -- bash "$SMTRAIN_BUNDLE/steps.sh\""""
+exec "$SMTRAIN_PYTHON" "$SMTRAIN_BUNDLE/agent" "$SMTRAIN_BUNDLE/agent.json" -- bash "$SMTRAIN_BUNDLE/{steps}\""""
 
 
 def _lock(options: SlurmOptions) -> str:

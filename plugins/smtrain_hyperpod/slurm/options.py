@@ -87,6 +87,20 @@ class Mail:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepJob:
+    """A step, and those after it, as a job of their own; what is None is as for the first job."""
+
+    nodes: Annotated[PositiveInt | None, Meta(description="Nodes; a step that runs on every node needs all.")] = None
+    partition: Annotated[str | None, Meta(description="Partition.")] = None
+    time: Annotated[str | None, Meta(description="Time limit.")] = None
+    constraint: Annotated[str | None, Meta(description="Features that the nodes must have.")] = None
+    nodelist: Annotated[str | None, Meta(description="Nodes to be among them.")] = None
+    exclude: Annotated[str | None, Meta(description="Nodes to do without.")] = None
+    cpus_per_task: Annotated[PositiveInt | None, Meta(description="CPUs of each node.")] = None
+    mem: Annotated[str | None, Meta(description="Memory of each node.")] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SlurmOptions:
     """A job of Slurm, on SageMaker HyperPod or any other cluster."""
 
@@ -134,6 +148,10 @@ class SlurmOptions:
     array_limit: Annotated[PositiveInt | None, Meta(description="Runs of an array that go at a time; None: all.")] = (
         None
     )
+    steps: Annotated[
+        Mapping[str, StepJob],
+        Meta(description="Steps at which another job begins, once the one before has succeeded (afterok)."),
+    ] = field(default_factory=dict)
     mail: Mail = field(default_factory=Mail)
     sbatch: Annotated[
         Mapping[str, str | int | bool], Meta(description="Further options of sbatch: NAME: value, or true for a flag.")

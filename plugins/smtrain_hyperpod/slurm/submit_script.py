@@ -30,7 +30,7 @@ unset "${{!SBATCH_@}}"
 for variable in "${{!SLURM_@}}"; do
   [[ $variable == SLURM_CONF ]] || unset "$variable"
 done
-mkdir -p -- "$run/jobs" "$run/logs"
+{follow}mkdir -p -- "$run/jobs" "$run/logs"
 # Two at once would make two jobs; file systems without locks let them.
 exec {{held}}>>"$run/jobs/.lock"
 flock "$held" || true
@@ -43,10 +43,25 @@ if [[ ! -s $run/jobs/$name ]]; then
   job=${{job##*$'\\n'}}
   # What follows an underscore is one of an array.
   job=${{job%%;*}}
-  printf '%s\\n' "${{job%%_*}}" >"$run/jobs/.$name"
+  job=${{job%%_*}}
+{later}  printf '%s\\n' "$job" >"$run/jobs/.$name"
   mv -f -- "$run/jobs/.$name" "$run/jobs/$name"
 fi
 cat -- "$run/jobs/$name"
+"""
+
+_FOLLOW = """\
+# What waits for the job before it to succeed, and is taken back by Slurm when that can no longer be.
+follow() {  # PART
+  local next
+  next=$(squeue --me --noheader --states=all --format=%i --name="$name.$1")
+  if [[ -z $next ]]; then
+    next=$(sbatch --parsable --job-name="$name.$1" --dependency="afterok:${job##*,}" --kill-on-invalid-dep=yes \\
+      "$run/bundle/job-$1.sbatch")
+  fi
+  next=${next##*$'\\n'}
+  job=$job,${next%%;*}
+}
 """
 
 _SECRET = """\
@@ -57,11 +72,18 @@ _SECRET = """\
     """
 
 
-def render(job: Job, options: SlurmOptions) -> str:
-    """Returns the script."""
+def render(job: Job, options: SlurmOptions, *, later: tuple[str, ...] = ()) -> str:
+    """Returns the script; `later` names the jobs that follow the first one."""
     at = job_script.places(job, options)
     secrets = "" if options.env_file else "".join(_secrets(job))
-    return _SCRIPT.format(run_id=RUN_ID, run=at.run, no_slurm=NO_SLURM, secrets=secrets)
+    return _SCRIPT.format(
+        run_id=RUN_ID,
+        run=at.run,
+        no_slurm=NO_SLURM,
+        secrets=secrets,
+        follow=_FOLLOW if later else "",
+        later="".join(f"  follow {shlex.quote(part)}\n" for part in later),
+    )
 
 
 def _secrets(job: Job) -> Iterator[str]:

@@ -28,7 +28,8 @@ if [[ ! -s $run/jobs/$name ]]; then
   job=${job##*$'\n'}
   # What follows an underscore is one of an array.
   job=${job%%;*}
-  printf '%s\n' "${job%%_*}" >"$run/jobs/.$name"
+  job=${job%%_*}
+  printf '%s\n' "$job" >"$run/jobs/.$name"
   mv -f -- "$run/jobs/.$name" "$run/jobs/$name"
 fi
 cat -- "$run/jobs/$name"

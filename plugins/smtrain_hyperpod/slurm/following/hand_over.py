@@ -16,8 +16,9 @@ LONGEST_NAME = 128
 """Characters of a job's name; Slurm itself sets no limit, and its database keeps what fits a text."""
 
 _FIND = r"""
-name=$1 run=$2
+name=$1 run=$2 chain=$3
 if [[ -s $run/jobs/$name ]]; then exec cat -- "$run/jobs/$name"; fi
+[[ -z $chain ]] || exit 0
 command -v squeue >/dev/null || exit 0
 squeue --me --noheader --states=all --format=%i --name="$name"
 """
@@ -59,7 +60,9 @@ class Slurm:
 
     def find(self, name: str) -> submissions.Known | None:
         """Returns the job of this name."""
-        done = self.login.run(("bash", "-c", _FIND, "find", name, self.target.run))
+        # Of several jobs, submit.sh finds those that are there, and makes the others.
+        chain = "chain" if self.target.later else ""
+        done = self.login.run(("bash", "-c", _FIND, "find", name, self.target.run, chain))
         if done.code:
             what = f"Slurm on {self.login.name} does not tell whether it has the job: {done.stderr.strip()}"
             raise fail(what, "Ask its administrator, or try again later.", code=ExitCode.REMOTE_REFUSED)
@@ -69,6 +72,9 @@ class Slurm:
     def create(self, name: str) -> submissions.Known:
         """Makes a job of this name."""
         refuse_what_cannot_be(self.login, self.target)
+        for later in self.target.later:
+            asked = replace(self.target, nodes=later.nodes, partition=later.partition, time=later.time)
+            refuse_what_cannot_be(self.login, asked)
         self.copy()
         return self._known(self.submit(name))
 

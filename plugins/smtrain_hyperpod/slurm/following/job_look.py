@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from smtrain.plugin import ExitCode, State, fail
 from smtrain_hyperpod.transport.login_node import LoginNode
@@ -12,14 +12,7 @@ _LOOK = r"""
 export SLURM_TIME_FORMAT=%s
 job=$1 run=$2
 section() { printf '\n@%s\n' "$1"; }
-section scontrol
-for _ in 1 2 3; do
-  said=$(scontrol --oneliner show job "$job" 2>&1)
-  # Seen of a task of an array while Slurm took it out of the array to start it.
-  [[ $said == *" not found"* ]] || break
-  sleep 0.5
-done
-printf '%s\n' "$said"
+section scontrol; scontrol --oneliner show job "$job" 2>&1
 section sacct
 columns=State,ExitCode,Start,End,NNodes
 sacct --jobs="$job" --allocations --noheader --parsable2 --format="$columns" 2>/dev/null | tail -n 1
@@ -84,16 +77,28 @@ class Look:
 
 
 def look(login: LoginNode, job: str, run: str) -> Look:
-    """Looks at a job.
+    """Looks at a job, or at jobs of which each waits for the one before.
 
     Args:
       login: its login node.
-      job: its id.
+      job: its id; those of several jobs with commas.
       run: folder of the run there.
 
     Raises:
       SmtrainError: the login node, or Slurm, cannot be reached.
     """
+    first = seen = None
+    for each in job.split(","):
+        seen = _look(login, each, run)
+        first = first or seen
+        if seen.state is not State.SUCCEEDED:
+            break
+    assert first is not None
+    assert seen is not None
+    return replace(seen, started=seen.started and first.started)
+
+
+def _look(login: LoginNode, job: str, run: str) -> Look:
     done = login.run(("bash", "-c", _LOOK, "look", job, run))
     sections = _sections(done.stdout)
     said = "".join(sections.get("scontrol", ())).strip()
@@ -161,14 +166,17 @@ def _seen(fields: Mapping[str, str], sections: Mapping[str, tuple[str, ...]]) ->
 
 
 def _forgotten(sections: Mapping[str, tuple[str, ...]]) -> Look:
-    """Without accounting, Slurm forgets a job minutes after its end; the job itself has written its exit code down."""
+    """Without accounting, Slurm forgets a job minutes after its end; the job itself has written its exit code down.
+
+    A task of an array that is cancelled before it runs is forgotten at once.
+    """
     code = _count("".join(sections.get("exit_code", ())).strip())
     stopped = _is_stopped(sections)
-    state = State.LOST if code is None else State.SUCCEEDED if code == 0 else State.FAILED
+    failed = State.STOPPED if stopped else State.LOST if code is None else State.FAILED
     return Look(
-        known=code is not None,
+        known=code is not None or stopped,
         word="",
-        state=State.STOPPED if state is State.FAILED and stopped else state,
+        state=State.SUCCEEDED if code == 0 else failed,
         waits_for="",
         exit_code=code,
         started=None,

@@ -51,8 +51,12 @@ def growing(login: LoginNode, run: str, job: str, nodes: int) -> Growing:
 
 def _hosts(run: str, job: str, nodes: int) -> dict[str, str]:
     """Returns file → host; of a single node there is nothing to tell apart."""
-    own = {f"{run}/logs/job-{job}.log": ""}
-    return own | {f"{run}/logs/job-{job}-node-{rank}.log": f"node-{rank}" if nodes > 1 else "" for rank in range(nodes)}
+    found = {}
+    for each in job.split(","):
+        found[f"{run}/logs/job-{each}.log"] = ""
+        for rank in range(nodes):
+            found[f"{run}/logs/job-{each}-node-{rank}.log"] = f"node-{rank}" if nodes > 1 else ""
+    return found
 
 
 @dataclass(slots=True)

@@ -12,16 +12,21 @@ from smtrain_hyperpod.transport.reached import login_node
 _STOP = r"""
 set -euo pipefail
 job=$1 run=$2
-state=$(squeue --jobs="$job" --noheader --states=all --format=%T)
-asked=$run/jobs/$job.stop
-if [[ $state == RUNNING && ! -e $asked ]]; then
-  : >"$asked"
-  # The script alone is told: it has the steps save, and ends when they have.
-  scancel --batch --signal=TERM "$job"
-else
-  : >"$asked"
-  scancel "$job"
-fi
+IFS=, read -ra jobs <<<"$job"
+# The last first: what waits for another must not start when that ends.
+for ((at = ${#jobs[@]} - 1; at >= 0; at--)); do
+  job=${jobs[at]}
+  state=$(squeue --jobs="$job" --noheader --states=all --format=%T)
+  asked=$run/jobs/$job.stop
+  if [[ $state == RUNNING && ! -e $asked ]]; then
+    : >"$asked"
+    # The script alone is told: it has the steps save, and ends when they have.
+    scancel --batch --signal=TERM "$job"
+  else
+    : >"$asked"
+    scancel "$job"
+  fi
+done
 """
 
 

@@ -23,6 +23,16 @@ class KeptOutput:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LaterJob:
+    """A part of the program that is a job of its own, after the first; see `Target`."""
+
+    name: str
+    nodes: int
+    partition: str | None
+    time: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """What target.json says.
 
@@ -38,6 +48,7 @@ class Target:
       partition: None is the default one.
       time: limit, as Slurm spells it; None is the partition's.
       array_limit: runs of an array that go at a time; None is all.
+      later: jobs that wait for the first, in their order.
       outputs: of the program.
       progress: path of the program's progress file in its working directory; "" when it writes none.
       run_id: id of the run.
@@ -54,6 +65,7 @@ class Target:
     partition: str | None
     time: str | None
     array_limit: int | None
+    later: tuple[LaterJob, ...]
     outputs: tuple[KeptOutput, ...]
     progress: str
     run_id: str

@@ -16,8 +16,9 @@ def problems(job: Job, program: Program, options: SlurmOptions) -> Iterator[Prob
     """Yields a doubt where the work until the time limit would be lost; nothing where that cannot be known."""
     limit_s = time_limits.seconds(options.time) if options.time is not None else None
     left_s = (limit_s or 0) - options.requeue.lead_s
+    # Which of several limits is the training's is not known.
     # A limit that is none, or over before the job has begun, is told of by the rules of the job.
-    if program.saves is None or left_s <= 0:
+    if program.saves is None or left_s <= 0 or any(own.time for own in options.steps.values()):
         return
     too_long = _too_long(job, program, program.saves, options, left_s)
     if too_long is not None:

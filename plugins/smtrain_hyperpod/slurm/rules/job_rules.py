@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from smtrain.plugin import Job, Problem, install_rules, instances, warning
-from smtrain_hyperpod.slurm import container, sbatch_options, time_limits
+from smtrain_hyperpod.slurm import container, parts, sbatch_options, time_limits
 from smtrain_hyperpod.slurm.options import SlurmOptions
 from smtrain_hyperpod.slurm.rules import path_rules
 
@@ -27,6 +28,7 @@ def problems(job: Job, options: SlurmOptions) -> Iterator[Problem]:
     yield from _names(options)
     yield from _time(options)
     yield from _resources(job, options)
+    yield from _parts(job, options)
     yield from _environment(options)
     yield from sbatch_options.problems(options.sbatch)
     yield from container.problems(options)
@@ -91,6 +93,17 @@ def _resources(job: Job, options: SlurmOptions) -> Iterator[Problem]:
     if machine is not None and machine.gpus and job.topology.accelerator == "auto":
         what = f"`{machine.name}` has {machine.gpus} GPUs, and whether Slurm gives them is left open."
         yield warning("compute.accelerator", what, "Set compute=gpu compute.gpus_per_node=N, to ask for them.")
+
+
+def _parts(job: Job, options: SlurmOptions) -> Iterator[Problem]:
+    """Yields what is wrong with the settings that steps have of their own."""
+    for name, own in options.steps.items():
+        said = parts.said(own)
+        changed = replace(options, **said)
+        for problem in (*_names(changed), *_time(changed), *_resources(job, changed)):
+            option = problem.key.removeprefix("backend.")
+            if option in said:
+                yield replace(problem, key=f"backend.steps.{name}.{option}")
 
 
 def _environment(options: SlurmOptions) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from smtrain.plugin import Input, Job, Problem, Program, Staging, target_paths, warning
-from smtrain_hyperpod.slurm import contents
+from smtrain_hyperpod.slurm import contents, parts
 from smtrain_hyperpod.slurm.options import SlurmOptions
 from smtrain_hyperpod.slurm.rules import interval_rules
 
@@ -23,6 +23,7 @@ def problems(job: Job, program: Program, options: SlurmOptions) -> Iterator[Prob
     yield from contents.wheels(options)[1]
     yield from _checkpoints(job, program, options)
     yield from interval_rules.problems(job, program, options)
+    yield from parts.problems(job, program, options)
 
 
 def _in_place(item: Input, options: SlurmOptions) -> Iterator[Problem]:
