@@ -66,6 +66,16 @@ def test_a_stopped_run_begins_no_further_step(smtrain, words, slurm_machine) -> 
     assert "saving" in smtrain("logs", run_id).out
 
 
+def test_a_run_is_stopped_in_its_second_job(smtrain, words, slurm_machine) -> None:
+    run_id, job = submit(smtrain, *words, *SPLIT, script(TRAINS), then("echo begun; sleep 600"))
+    until(lambda: "begun" in smtrain("logs", run_id).out)
+    assert smtrain("stop", run_id).code == 0
+    first, second = job.split(",")
+    slurm_machine.until(second, "FAILED")
+    assert slurm_machine.field(first, "JobState") == "COMPLETED"
+    assert smtrain("status", run_id, "--json").document["state"] == "stopped"
+
+
 def test_submitting_again_after_a_lost_answer_makes_what_is_missing_alone(
     smtrain, words, slurm_machine, shared
 ) -> None:

@@ -76,3 +76,13 @@ def test_preferences_are_trained_and_a_stopped_training_goes_on(training, smtrai
     until(lambda: "going on from" in smtrain("logs", run_id).out, timeout_s=120)
     smtrain("stop", run_id)
     smtrain("stop", run_id)
+
+
+def test_the_evaluation_of_a_training_is_a_job_on_one_node(training, smtrain, shared, slurm_machine) -> None:
+    words = (*training, "trainer=lf_sft", "model.template=default", "data=alpaca", "data.path=rows.jsonl")
+    steps = ("trainer.args.max_steps=2", "++trainer.args.val_size=0.25", "trainer.evaluate.enabled=true")
+    run_id = trained(smtrain, *words, *steps, "++backend.steps.evaluate={nodes: 1}")
+    _, second = json.loads(Path("runs", run_id, "receipt.json").read_text())["job"].split(",")
+    assert slurm_machine.field(second, "NumNodes") == "1"
+    results = json.loads((shared / "runs" / run_id / "output" / "evaluate" / "eval_results.json").read_text())
+    assert 6 < results["eval_loss"] < 8

@@ -16,6 +16,8 @@ IFS=, read -ra jobs <<<"$job"
 # The last first: what waits for another must not start when that ends.
 for ((at = ${#jobs[@]} - 1; at >= 0; at--)); do
   job=${jobs[at]}
+  # One that is over, which Slurm may have forgotten.
+  [[ ! -s $run/jobs/$job.exit_code ]] || continue
   state=$(squeue --jobs="$job" --noheader --states=all --format=%T)
   asked=$run/jobs/$job.stop
   if [[ $state == RUNNING && ! -e $asked ]]; then
