@@ -54,7 +54,8 @@ def submit(
 
 def is_handed_over_together(manifest: Manifest) -> bool:
     """Whether the last thing to do for a bundle is to hand it over with the others of its sweep."""
-    return bool(manifest.actions) and getattr(manifest.actions[-1], "together", False)
+    last = manifest.actions[-1] if manifest.actions else None
+    return isinstance(last, HandOver) and last.together
 
 
 def submit_together(
