@@ -61,16 +61,8 @@ from smtrain.interfaces import (
     ChecksJobs,
     Command,
     Demands,
-    Diagnoses,
-    Fetches,
-    Finding,
-    Handed,
-    HandsOver,
-    HandsOverTogether,
     Importer,
     Printer,
-    Rehearsal,
-    Rehearses,
     SectionCommand,
     SectionCompiler,
     Shortens,
@@ -80,6 +72,16 @@ from smtrain.machines import instances
 from smtrain.memory import estimate as memory_estimate
 from smtrain.memory import shapes as model_shapes
 from smtrain.progress import Observer
+from smtrain.remote_interfaces import (
+    Diagnoses,
+    Fetches,
+    Finding,
+    Handed,
+    HandsOver,
+    HandsOverTogether,
+    Rehearsal,
+    Rehearses,
+)
 from smtrain.sections import (
     Columns,
     Compute,

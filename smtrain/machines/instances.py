@@ -129,10 +129,7 @@ def peak_flops(gpu: str) -> float | None:
       The peak of dense matrix products in 16 bits, by the data sheet; None of a GPU that is not known.
     """
     found = {name.casefold(): tera for name, tera in _tables().dense_tflops.items()}.get(gpu.casefold())
-    return None if found is None else found * _TERA
-
-
-_TERA = 1e12
+    return None if found is None else found * 1e12
 
 
 # ------------------------------------------------------------------------------------------------------- the data file

@@ -13,9 +13,10 @@ from typing import cast
 
 from smtrain import runs, workload
 from smtrain.errors import ExitCode, SmtrainError, fail
-from smtrain.interfaces import Backend, Handed, HandsOver, HandsOverTogether
+from smtrain.interfaces import Backend
 from smtrain.manifest import Manifest
 from smtrain.progress import Observer
+from smtrain.remote_interfaces import Handed, HandsOver, HandsOverTogether
 from smtrain.spec import ApiCall, Exec, Expect, HandOver, Json, Receipt, State, Upload
 from smtrain.watching import Careful
 
@@ -59,13 +60,17 @@ def is_handed_over_together(manifest: Manifest) -> bool:
 
 
 def submit_together(
-    bundles: Mapping[Path, Manifest], *, env: Mapping[str, str], observer: Observer, backend: Backend[object]
+    bundles: Mapping[Path, Manifest],
+    *,
+    env: Callable[[Path], Mapping[str, str]],
+    observer: Observer,
+    backend: Backend[object],
 ) -> dict[Path, Receipt]:
     """Executes the bundles of a sweep, whose jobs are given to their target in one go; returns what came of each.
 
     Args:
       bundles: run's folder → manifest of its bundle, for all of which `is_handed_over_together` holds.
-      env: environment of the actions.
+      env: returns the environment of the actions of a run, by its folder.
       observer: is shown what happens.
       backend: that of all bundles.
 
@@ -81,7 +86,7 @@ def submit_together(
             *before, last = manifest.actions
             for action in before:
                 assert not isinstance(action, HandOver)
-                receipt = _do(action, run_dir, receipt, manifest, env=env, observer=observer, detach=True)
+                receipt = _do(action, run_dir, receipt, manifest, env=env(run_dir), observer=observer, detach=True)
             assert isinstance(last, HandOver)
             handed.append(Handed(run_dir=run_dir, document=_document(last, run_dir), receipt=receipt))
         if not isinstance(backend, HandsOverTogether):

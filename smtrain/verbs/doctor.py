@@ -9,9 +9,9 @@ from typing import cast
 from smtrain.command_line import CommandLine
 from smtrain.console import GREEN, RED, YELLOW, Console
 from smtrain.errors import ExitCode, fail
-from smtrain.interfaces import Diagnoses, Finding
 from smtrain.pipeline import compile_run
 from smtrain.registry import Registry
+from smtrain.remote_interfaces import Diagnoses, Finding
 from smtrain.spec import Json
 
 _SIGNS = {True: ("✓", GREEN), False: ("✗", RED), None: ("?", YELLOW)}

@@ -7,8 +7,8 @@ from smtrain.command_line import FETCHABLE, CommandLine
 from smtrain.console import Console
 from smtrain.console_view import view
 from smtrain.errors import ExitCode, fail
-from smtrain.interfaces import Fetches
 from smtrain.manifest import read
+from smtrain.remote_interfaces import Fetches
 from smtrain.verbs import remote
 from smtrain.verbs.follow import known_run
 

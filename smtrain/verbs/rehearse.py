@@ -14,10 +14,11 @@ from smtrain.command_line import CommandLine
 from smtrain.console import Console
 from smtrain.console_view import view
 from smtrain.errors import ExitCode, fail
-from smtrain.interfaces import Rehearsal, Rehearses, Shortens
+from smtrain.interfaces import Shortens
 from smtrain.passes.emit import emit
 from smtrain.pipeline import STORE, Compiled, compile_run, write
 from smtrain.registry import Registry
+from smtrain.remote_interfaces import Rehearsal, Rehearses
 from smtrain.spec import Job, Receipt, State
 from smtrain.verbs import remote
 from smtrain.verbs.diff import changes

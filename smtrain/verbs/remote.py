@@ -9,8 +9,9 @@ from pathlib import Path
 from smtrain import loss_curve, runs
 from smtrain.console import Console
 from smtrain.errors import SmtrainError
-from smtrain.interfaces import Backend, Fetches
+from smtrain.interfaces import Backend
 from smtrain.progress import Observer
+from smtrain.remote_interfaces import Fetches
 from smtrain.spec import Progress, Receipt, State
 
 _POLL_S = 2.0

@@ -8,11 +8,12 @@ from dataclasses import replace
 from smtrain import runs
 from smtrain.console import Console
 from smtrain.console_view import view
+from smtrain.errors import fail
 from smtrain.hookspecs import Event
 from smtrain.passes.submit import is_handed_over_together, submit_together
 from smtrain.pipeline import Compiled, write
 from smtrain.registry import Registry
-from smtrain.spec import Receipt
+from smtrain.spec import Receipt, State
 from smtrain.verbs import remote
 from smtrain.verbs.grid import GridPoint
 from smtrain.verbs.launch import before, environment, launch_of
@@ -29,8 +30,13 @@ def submit(points: Sequence[GridPoint], compiled: Sequence[Compiled], console: C
     """Writes every point's bundle, and submits those that have not succeeded yet and do not go.
 
     Raises:
-      SmtrainError: the target refused, or cannot be reached; the same sweep again is safe.
+      SmtrainError: the target refused, or cannot be reached; the same sweep again is safe. Or a metric is asked for,
+        for which nobody waits.
     """
+    objective = next((each.execution.objective for each in compiled if each.execution.objective), None)
+    if objective is not None:
+        what = f"The jobs of the sweep go to their target together, and nobody waits for their `{objective}`."
+        raise fail(what, "Leave `objective` out, or submit each job by itself.", key="objective")
     registry = Registry()
     receipts: dict[str, Receipt] = {}
     waiting: list[Compiled] = []
@@ -51,14 +57,17 @@ def submit(points: Sequence[GridPoint], compiled: Sequence[Compiled], console: C
 
 
 def _submitted(waiting: Sequence[Compiled], registry: Registry, console: Console) -> dict[str, Receipt]:
-    first = waiting[0]
+    resume = {each.run_dir: each.execution.resume for each in waiting}
     for each in waiting:
         registry.announce(Event(kind="started", run_dir=str(each.run_dir)))
     with view(quiet=console.as_json) as shown:
         received = submit_together(
             {each.run_dir: each.manifest for each in waiting},
-            env=environment(first.run_dir, first.execution.resume),
+            env=lambda run_dir: environment(run_dir, resume[run_dir]),
             observer=Careful(shown),
-            backend=registry.backend(first.manifest.backend),
+            backend=registry.backend(waiting[0].manifest.backend),
         )
+    for run_dir, receipt in received.items():
+        if receipt.state is not State.RUNNING:
+            registry.announce(Event(kind="ended", run_dir=str(run_dir), receipt=receipt))
     return {each.run_id: received[each.run_dir] for each in waiting}

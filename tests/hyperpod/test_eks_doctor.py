@@ -11,7 +11,7 @@ from eks_jobs import FSX, compiled
 from smtrain_hyperpod.eks.backend import EksBackend
 from smtrain_hyperpod.eks.options import EksOptions
 
-from smtrain.interfaces import Finding
+from smtrain.remote_interfaces import Finding
 
 __all__ = ["cluster"]
 

@@ -96,12 +96,21 @@ def test_a_run_that_is_stopped_before_it_began_is_stopped(smtrain, words) -> Non
         assert smtrain("status", str(run["run_id"]), "--json").document["state"] == "stopped"
 
 
-def test_before_the_time_limit_each_of_an_array_goes_back_into_the_queue_by_itself(smtrain, words) -> None:
+def test_before_the_time_limit_each_of_an_array_goes_back_into_the_queue_by_itself(
+    smtrain, words, slurm_machine
+) -> None:
     limit = ("backend.time='1:20'", "backend.requeue.lead_s=70", "backend.grace_s=10")
-    runs = sweep(smtrain, *words, *ARRAY, *limit, scripts(COUNTS, "echo begun; sleep 25; echo done"))
-    ended = ends(smtrain, runs)
-    assert [run["state"] for run in ended] == ["succeeded", "succeeded"]
-    assert "going on from step 2" in smtrain("logs", str(runs[0]["run_id"])).out
+    # The last task has the id of the array itself: who names that id means all tasks.
+    runs = sweep(smtrain, *words, *ARRAY, *limit, scripts("echo done", COUNTS))
+    assert [run["state"] for run in ends(smtrain, runs)] == ["succeeded", "succeeded"]
+    assert [slurm_machine.field(str(run["job"]), "Restarts") for run in runs] == ["0", "1"]
+    assert "going on from step 2" in smtrain("logs", str(runs[1]["run_id"])).out
+
+
+def test_a_metric_that_nobody_waits_for_is_refused(smtrain, words) -> None:
+    answer = smtrain("-m", *words, *ARRAY, scripts("echo one", "echo two"), "objective=loss")
+    assert answer.code == 2
+    assert "objective: The jobs of the sweep go to their target together" in answer.err
 
 
 def test_runs_that_ask_for_different_things_are_refused_and_none_is_submitted(smtrain, words, slurm_machine) -> None:

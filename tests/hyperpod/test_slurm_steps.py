@@ -91,6 +91,15 @@ def test_submitting_again_after_a_lost_answer_makes_what_is_missing_alone(
     slurm_machine.until(second, "CANCELLED")
 
 
+def test_what_the_cluster_lacks_for_a_later_job_is_told_by_the_key_of_that_job(smtrain, words, slurm_machine) -> None:
+    before = slurm_machine.ask("squeue", "--noheader")
+    own = "++backend.steps.report.partition=nowhere"
+    answer = smtrain("run", *words, *SPLIT, own, script(TRAINS), then("echo reporting"), "--detach")
+    assert answer.code == 5
+    assert "backend.steps.report.partition: There is no partition `nowhere`" in answer.err
+    assert slurm_machine.ask("squeue", "--noheader") == before
+
+
 @pytest.mark.parametrize(
     ("override", "key", "said"),
     [

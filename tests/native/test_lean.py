@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -257,3 +260,38 @@ def test_a_rotation_of_another_shape_is_the_models_own(tmp_path: Path):
             rotate(*inputs, cos, sin, **more), rotate.smtrain_original(*inputs, cos, sin, **more), strict=True
         ):
             torch.testing.assert_close(one, other)
+
+
+GROWTH = """
+import torch
+from smtrain_native.runtime.lean.linear import product
+
+def resident():
+    lines = open("/proc/self/status")
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) // 1024
+
+x, weight = torch.randn(1000, 256), torch.randn(688, 256)
+product(x, weight)
+before = resident()
+for rows in range(700, 1000):
+    product(x[:rows], weight)
+print(resident() - before)
+"""
+
+
+def growth(**env: str) -> int:
+    """Returns the MiB that a process grows by in products of 300 shapes."""
+    done = subprocess.run(
+        (sys.executable, "-c", GROWTH),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **env},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+def test_the_kernels_of_shapes_that_do_not_come_again_are_not_kept() -> None:
+    kept = dict.fromkeys(linears._CACHES, "1024")
+    assert growth() * 2 < growth(**kept)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from smtrain.plugin import ExitCode, Finding, Problem, SmtrainError, suggest
 from smtrain_hyperpod.slurm import time_limits
@@ -69,25 +69,50 @@ def parsed(text: str) -> Iterator[Nodes]:
 
 
 def findings(target: Target, rows: Iterable[Nodes]) -> Iterator[Finding]:
-    """Yields whether the cluster has what a job asks for, now or ever."""
+    """Yields whether the cluster has what the run's jobs ask for, now or ever."""
     rows = tuple(rows)
+    for step, asked in _jobs(target):
+        yield from _findings(asked, rows, _keys(step))
+
+
+def _jobs(target: Target) -> Iterator[tuple[str, Target]]:
+    """Yields the step at which each job begins, "" for the first, and what it asks for."""
+    yield "", target
+    for later in target.later:
+        yield later.name, replace(target, nodes=later.nodes, partition=later.partition, time=later.time)
+
+
+def _keys(step: str) -> Mapping[str, str]:
+    """Returns the configuration key of each thing that a job asks for."""
+    if step:
+        own = {name: f"backend.steps.{step}.{name}" for name in ("partition", "nodes", "time")}
+        return {**own, "gpus": "compute.gpus_per_node"}
+    return {
+        "partition": "backend.partition",
+        "nodes": "compute.nodes",
+        "gpus": "compute.gpus_per_node",
+        "time": "backend.time",
+    }
+
+
+def _findings(target: Target, rows: tuple[Nodes, ...], keys: Mapping[str, str]) -> Iterator[Finding]:
     names = dict.fromkeys(row.partition for row in rows)
     wanted = target.partition.split(",") if target.partition else [row.partition for row in rows if row.is_default][:1]
     if not wanted:
-        yield _bad("partition", "The cluster has no default partition.", f"Set backend.partition: {', '.join(names)}.")
+        yield _bad(keys["partition"], "The cluster has no default partition.", f"Set it: {', '.join(names)}.")
         return
     for name in wanted:
         if name not in names:
             what = f"There is no partition `{name}`."
-            yield _bad("partition", what, suggest.did_you_mean(name, names))
+            yield _bad(keys["partition"], what, suggest.did_you_mean(name, names))
     own = [row for row in rows if row.partition in wanted]
     if own:
-        yield from _nodes(target, own, " or ".join(wanted))
-        yield from _limit(target, own, " or ".join(wanted))
+        yield from _nodes(target, own, " or ".join(wanted), keys)
+        yield from _limit(target, own, " or ".join(wanted), keys)
 
 
 def refuse_what_cannot_be(login: LoginNode, target: Target) -> None:
-    """Raises when a job asks for what its cluster does not have; what cannot be seen is left to sbatch.
+    """Raises when one of the run's jobs asks for what its cluster does not have; what cannot be seen is left to sbatch.
 
     Raises:
       SmtrainError: with all reasons.
@@ -98,49 +123,43 @@ def refuse_what_cannot_be(login: LoginNode, target: Target) -> None:
     bad = [finding for finding in findings(target, rows) if finding.good is False]
     if bad:
         code = ExitCode.REMOTE_REFUSED
-        problems = [Problem(key=_KEYS.get(each.subject, ""), what=each.what, fix=each.fix, code=code) for each in bad]
+        problems = [Problem(key=each.subject, what=each.what, fix=each.fix, code=code) for each in bad]
         raise SmtrainError(problems)
-
-
-_KEYS = {
-    "partition": "backend.partition",
-    "nodes": "compute.nodes",
-    "gpus": "compute.gpus_per_node",
-    "time": "backend.time",
-}
 
 
 def _bad(subject: str, what: str, fix: str) -> Finding:
     return Finding(subject=subject, good=False, what=what, fix=fix)
 
 
-def _nodes(target: Target, own: list[Nodes], name: str) -> Iterator[Finding]:
+def _nodes(target: Target, own: list[Nodes], name: str, keys: Mapping[str, str]) -> Iterator[Finding]:
     if not any(row.is_up for row in own):
-        yield _bad("partition", f"Partition {name} takes no jobs now.", "Choose another, or ask its administrator.")
+        yield _bad(
+            keys["partition"], f"Partition {name} takes no jobs now.", "Choose another, or ask its administrator."
+        )
     total = sum(row.count for row in own)
     if total < target.nodes:
         what = f"Partition {name} has {total} nodes, and the job asks for {target.nodes}."
-        yield _bad("nodes", what, "Lower compute.nodes, or choose another partition.")
+        yield _bad(keys["nodes"], what, f"Lower {keys['nodes']}, or choose another partition.")
         return
     gpus = max(row.gpus for row in own)
     enough = sum(row.count for row in own if row.gpus >= target.gpus)
     if not gpus and target.gpus:
         what = f"Slurm knows of no GPUs in partition {name}, where the job needs {target.gpus} on each node."
         yield Finding(
-            subject="gpus", good=None, what=what, fix="If its nodes have GPUs all the same: gpu_request=none."
+            subject=keys["gpus"], good=None, what=what, fix="If its nodes have GPUs all the same: gpu_request=none."
         )
     elif enough < target.nodes:
         what = f"{enough} nodes of partition {name} have {target.gpus} GPUs, of {target.nodes}; the largest has {gpus}."
-        yield _bad("gpus", what, "Lower compute.gpus_per_node, or choose another partition.")
+        yield _bad(keys["gpus"], what, "Lower compute.gpus_per_node, or choose another partition.")
     else:
         idle = sum(row.count for row in own if row.state == "idle")
-        yield Finding(subject="nodes", good=True, what=f"partition {name}: {total} nodes, {idle} of them idle")
+        yield Finding(subject=keys["nodes"], good=True, what=f"partition {name}: {total} nodes, {idle} of them idle")
 
 
-def _limit(target: Target, own: list[Nodes], name: str) -> Iterator[Finding]:
+def _limit(target: Target, own: list[Nodes], name: str, keys: Mapping[str, str]) -> Iterator[Finding]:
     limits = [row.limit_s for row in own]
     asked_s = time_limits.seconds(target.time or "")
     longest = None if None in limits else max(limit for limit in limits if limit is not None)
     if asked_s and longest and asked_s > longest:
         what = f"Partition {name} lets no job run longer than {longest / 3600:g} h, and {target.time} is asked."
-        yield _bad("time", what, "Lower backend.time: the job goes on after it, when it is requeued.")
+        yield _bad(keys["time"], what, f"Lower {keys['time']}: the job goes on after it, when it is requeued.")

@@ -51,7 +51,7 @@ class _Sent:
 
 
 def rehearse(run_dir: Path, rehearsal: Rehearsal, *, env: Mapping[str, str], observer: Observer) -> Receipt:
-    """Executes the bundle in `run_dir/bundle`; the arguments are those of `smtrain.interfaces.Rehearses`.
+    """Executes the bundle in `run_dir/bundle`; the arguments are those of `smtrain.plugin.Rehearses`.
 
     Raises:
       SmtrainError: the bundle is damaged, or asks for what cannot be rehearsed here; or an input is none of its own.

@@ -28,7 +28,7 @@ _LEFT_OUT = (
 
 
 def rehearse(run_dir: Path, rehearsal: Rehearsal, *, env: Mapping[str, str], observer: Observer) -> Receipt:
-    """Executes the bundle in `run_dir/bundle`; the arguments are those of `smtrain.interfaces.Rehearses`.
+    """Executes the bundle in `run_dir/bundle`; the arguments are those of `smtrain.plugin.Rehearses`.
 
     Raises:
       SmtrainError: the bundle is damaged, or an input is none of its own.

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from smtrain.plugin import Handed, Observer, Receipt, State, fail, submissions
+from smtrain.plugin import ExitCode, Handed, Observer, Receipt, State, fail, submissions
 from smtrain_hyperpod.slurm import array_script
 from smtrain_hyperpod.slurm.cluster_look import refuse_what_cannot_be
 from smtrain_hyperpod.slurm.following import submitted
@@ -106,7 +106,7 @@ def _submitted(points: Sequence[_Point], observer: Observer) -> list[str]:
     recorded = login.run(("bash", "-c", _RECORD, "record", job), stdin=listed.encode())
     if recorded.code:
         what = f"The array is job {job} of {login.name}, and its runs could not be told so: {recorded.stderr.strip()}"
-        raise fail(what, "Submit again: the array is found.")
+        raise fail(what, "Submit again: the array is found.", code=ExitCode.REMOTE_REFUSED)
     observer.line(f"{name} (job {job}): submitted, {len(points)} runs")
     return [f"{job}_{task}" for task in range(len(points))]
 

@@ -72,9 +72,6 @@ class Slurm:
     def create(self, name: str) -> submissions.Known:
         """Makes a job of this name."""
         refuse_what_cannot_be(self.login, self.target)
-        for later in self.target.later:
-            asked = replace(self.target, nodes=later.nodes, partition=later.partition, time=later.time)
-            refuse_what_cannot_be(self.login, asked)
         self.copy()
         return self._known(self.submit(name))
 

@@ -64,11 +64,11 @@ class Target:
     gpus: int
     partition: str | None
     time: str | None
-    array_limit: int | None
-    later: tuple[LaterJob, ...]
     outputs: tuple[KeptOutput, ...]
     progress: str
     run_id: str
+    array_limit: int | None = None
+    later: tuple[LaterJob, ...] = ()
 
 
 def parsed(document: Json) -> Target:

@@ -20,7 +20,7 @@ GRACE_S = 60
 
 
 def rehearse(run_dir: Path, rehearsal: Rehearsal, *, env: Mapping[str, str], observer: Observer) -> Receipt:
-    """Executes the bundle in `run_dir/bundle`; the arguments are those of `smtrain.interfaces.Rehearses`.
+    """Executes the bundle in `run_dir/bundle`; the arguments are those of `smtrain.plugin.Rehearses`.
 
     Raises:
       SmtrainError: the bundle is damaged, an input is none of its own, or the Slurm of this machine refuses the job.
