@@ -132,8 +132,24 @@ def _other(error: Exception, overrides: tuple[str, ...]) -> tuple[Problem, str |
         what = f"None of the chosen options has a group `{ungrouped[1]}`."
         fix = "Leave it out: what it sets is no part of this run, or is set by other keys (smtrain explain trainer)."
         return Problem(key=ungrouped[1], what=what, fix=fix, where=_override(culprit)), culprit
+    if _TWICE.search(text) and (added := _added(overrides, culprit)):
+        what, fix = (
+            "The defaults have this group already, and `+` would add it again.",
+            f"Write {added[1:]}, without `+`.",
+        )
+        return Problem(key=key_of(added), what=what, fix=fix, where=_override(added)), added
     what = re.sub(r" ?(full_key|object_type|reference_type)[:=] ?\S+", "", text)
     return Problem(key=key, what=f"{what.removesuffix('.')}.", where=_override(culprit)), culprit
+
+
+_TWICE = re.compile(r"^Multiple values for \S+ To override|appears more than once in the final defaults list")
+"""What Hydra says of a group that was added though it is there: of that group, or of one that its choice brings."""
+
+
+def _added(overrides: tuple[str, ...], culprit: str | None) -> str | None:
+    """Returns the override that adds a choice of a group: the one that is to blame, or the only one there is."""
+    added = [item for item in overrides if re.match(r"\+[\w/@.]+=", item)]
+    return culprit if culprit in added else added[0] if len(added) == 1 else None
 
 
 def _names(text: str, key: str) -> bool:

@@ -16,6 +16,14 @@ CASES = {
         ("strategy=zerro2",),
         ["override `strategy=zerro2`", "There is no `zerro2` to choose", "Did you mean `zero2`?"],
     ),
+    "group added though it is there": (
+        ("+backend=local",),
+        ["override `+backend=local`", "Write backend=local, without"],
+    ),
+    "group added whose choice brings another": (
+        ("+trainer=lf_dpo",),
+        ["override `+trainer=lf_dpo`", "Write trainer=lf_dpo"],
+    ),
     "misspelt root key": (("trainr.name=x",), ["override `trainr.name=x`: trainr: Unknown key", "`trainer`"]),
     "misspelt section key": (("model.pth=x",), ["model.pth: Unknown key", "Did you mean `path`?"]),
     "misspelt backend key": (("backend.grase_s=1",), ["backend.grase_s: Unknown key", "Did you mean `grace_s`?"]),
@@ -168,6 +176,14 @@ def test_an_odd_config_file_is_told(text: str, expected: str, empty: Path, capsy
     write(empty, "my", text)
     assert main([*PLAN, "--config-dir", "conf", "experiment=my"]) == 2
     assert expected in capsys.readouterr().err
+
+
+def test_an_experiment_that_is_added_is_told_to_be_chosen(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(empty, "my", "seed: 1\n")
+    assert main([*PLAN, "--config-dir", "conf", "+experiment=my"]) == 2
+    told = capsys.readouterr().err
+    assert "override `+experiment=my`: experiment: The defaults have this group already" in told
+    assert "Write experiment=my, without `+`." in told
 
 
 @pytest.mark.parametrize("section", ["strategy", "trainer"])
