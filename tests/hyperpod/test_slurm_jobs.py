@@ -198,6 +198,14 @@ def test_a_secret_that_is_not_there_is_told_before_the_job_is_made(smtrain, word
     answer = smtrain("run", *words, "secrets.HF_TOKEN=env:MY_TOKEN", script(TRAINS), "--detach")
     assert answer.code == 5
     assert "secret HF_TOKEN: the environment variable MY_TOKEN is not set" in answer.err
+    assert "name a file with it: backend.env_file" in answer.err
+
+
+def test_what_sbatch_refuses_is_told_with_what_to_do(smtrain, words) -> None:
+    answer = smtrain("run", *words, "backend.reservation=nosuch", script(TRAINS), "--detach")
+    assert answer.code == 5
+    assert "reservation is invalid" in answer.err
+    assert "Correct the setting of `backend` that it names" in answer.err
 
 
 @pytest.mark.parametrize(("mode", "code"), [(0o600, 0), (0o644, 1)])

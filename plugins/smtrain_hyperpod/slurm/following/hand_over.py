@@ -9,6 +9,7 @@ from smtrain.plugin import ExitCode, Json, Observer, Receipt, State, fail, submi
 from smtrain_hyperpod.slurm.cluster_look import refuse_what_cannot_be
 from smtrain_hyperpod.slurm.following import job_look, submitted
 from smtrain_hyperpod.slurm.following.submitted import Target
+from smtrain_hyperpod.slurm.submit_script import NO_SECRET, NO_SLURM
 from smtrain_hyperpod.transport.login_node import LoginNode
 from smtrain_hyperpod.transport.reached import login_node
 
@@ -86,10 +87,20 @@ class Slurm:
         if done.code:
             said = (done.stderr or done.stdout).strip().removeprefix("smtrain: ")
             what = f"The job was not taken on {self.login.name}: {said}"
-            raise fail(what, code=ExitCode.REMOTE_REFUSED)
+            raise fail(what, _way_out(done.code, said), code=ExitCode.REMOTE_REFUSED)
         return done.stdout.split()[-1]
 
     def _known(self, job: str) -> submissions.Known:
         seen = job_look.look(self.login, job, self.target.run)
         # Slurm that has forgotten a job, and a job that wrote nothing down: it is over, one way or another.
         return submissions.Known(job=job, state=seen.state if seen.known else State.LOST)
+
+
+def _way_out(code: int, said: str) -> str:
+    if code == NO_SLURM:
+        return "Name the login node: backend.login."
+    if code == NO_SECRET:
+        return "Export it there, or name a file with it: backend.env_file."
+    if "Invalid job array specification" in said:
+        return "The sweep may have more runs than the cluster's MaxArraySize (scontrol show config): split it."
+    return "Correct the setting of `backend` that it names; what was asked for stands in job.sbatch of the bundle."
