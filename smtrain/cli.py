@@ -41,14 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _open_streams()
     console = Console(as_json="--json" in words)
     try:
-        if words and words[0] in ("-h", "--help", "help"):
-            print(HELP, flush=True)
-            return ExitCode.DONE
-        if words and words[0] == "--version":
-            print(f"smtrain {importlib.metadata.version('smtrain')}", flush=True)
-            return ExitCode.DONE
-        line = command_line.parse(words)
-        return _function(line)(line, console)
+        code = _done(words, console)
+        sys.stdout.flush()  # what cannot be written is told here, and not by the interpreter at its exit
     except SmtrainError as error:
         console.failure(error)
         return error.exit_code
@@ -57,13 +51,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has left; what we still hold for them goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go()
         return ExitCode.DONE
     except OSError as error:
         # A disk that is full, a folder that may not be read: nothing that smtrain did wrong.
+        _let_go()
         failed = fail(_of_the_machine(error), "Mend that, and try again.", code=ExitCode.MISSING_HERE)
         console.failure(failed)
         return failed.exit_code
+    else:
+        return code
+
+
+def _done(words: list[str], console: Console) -> int:
+    if words and words[0] in ("-h", "--help", "help"):
+        print(HELP)
+        return ExitCode.DONE
+    if words and words[0] == "--version":
+        print(f"smtrain {importlib.metadata.version('smtrain')}")
+        return ExitCode.DONE
+    line = command_line.parse(words)
+    return _function(line)(line, console)
 
 
 def _open_streams() -> None:
@@ -74,6 +82,14 @@ def _open_streams() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # open for good
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _let_go() -> None:
+    """Gives up what stdout holds and cannot write, which the interpreter would try again at its exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _of_the_machine(error: OSError) -> str:

@@ -33,11 +33,20 @@ def test_a_terminal_without_the_characters_gets_escapes(tmp_path: Path) -> None:
     assert r"\u2265 0" in done.stdout
 
 
-def test_a_full_disk_behind_stdout_is_told(tmp_path: Path) -> None:
-    done = shell("smtrain explain seed >/dev/full", tmp_path)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_stdout_is_told(unbuffered: str, tmp_path: Path) -> None:
+    done = shell("smtrain explain seed >/dev/full", tmp_path, PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 4
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_left_is_nobodys_fault(unbuffered: str, tmp_path: Path) -> None:
+    line = "smtrain explain seed 2>told | true; printf '%s' \"${PIPESTATUS[0]}\""
+    done = shell(line, tmp_path, PYTHONUNBUFFERED=unbuffered)
+    assert done.stdout == "0"
+    assert (tmp_path / "told").read_text() == ""
 
 
 def test_the_command_line_is_parsed_before_hydra_is_imported(tmp_path: Path) -> None:
