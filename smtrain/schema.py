@@ -39,9 +39,18 @@ def of_type(typed: type) -> dict[str, Json]:
             component["description"] = inspect.cleandoc(str(component["description"]))
         if component.get("type") == "object" and "properties" in component:
             component["additionalProperties"] = False
+            _default_mappings(component)
     name = str(root["$ref"]).rpartition("/")[2]
     top = components.pop(name)
     return {"$schema": DIALECT, **top, **({"$defs": cast("Json", components)} if components else {})}
+
+
+def _default_mappings(component: dict[str, Json]) -> None:
+    """Gives optional mappings their default, the empty one, which only newer releases of msgspec (0.23) state."""
+    required = cast("list[Json]", component.get("required", []))
+    for name, values in cast("dict[str, dict[str, Json]]", component["properties"]).items():
+        if values.get("type") == "object" and name not in required:
+            values.setdefault("default", {})
 
 
 def of_plugin(registry: Registry, spec: TrainerSpec | BackendSpec, options: Mapping[str, Json]) -> dict[str, Json]:
