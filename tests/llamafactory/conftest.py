@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import shutil
 import socket
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,8 +26,7 @@ def llamafactory_sdist(request: pytest.FixtureRequest) -> Path:
     unpacked = cache / f"llamafactory-{VERSION}"
     if not unpacked.is_dir():
         archive = _download(cache)
-        with tarfile.open(archive) as tar:
-            tar.extractall(cache / "unpacking", filter="data")
+        shutil.unpack_archive(archive, cache / "unpacking")
         (cache / "unpacking" / unpacked.name).rename(unpacked)
     return unpacked
 

@@ -39,7 +39,7 @@ def written_out(layout: Layout, q: torch.Tensor, k: torch.Tensor, v: torch.Tenso
     return (weights @ v.repeat_interleave(groups, 1)).transpose(1, 2)
 
 
-@pytest.mark.parametrize("kernel", ["of a CPU", "of anything"])
+@pytest.mark.parametrize("kernel", ["of a CPU", "of a CPU, part by part", "of anything"])
 @pytest.mark.parametrize("share_prompts", [True, False])
 @pytest.mark.parametrize("key_heads", [HEADS, 2, 1])
 @pytest.mark.parametrize("window", [None, 4])
@@ -49,6 +49,8 @@ def test_segments_attend_as_the_mask_says(
     assert cpu_attention.can(*(each[0] for each in qkv(pack(PAIRS, share_prompts=True), key_heads)))
     if kernel == "of anything":
         monkeypatch.setattr(cpu_attention, "can", lambda *_: False)
+    if kernel == "of a CPU, part by part":
+        monkeypatch.setattr(cpu_attention, "LONG", 1)
     layout = pack(PAIRS, share_prompts=share_prompts)
     ours, theirs = qkv(layout, key_heads), qkv(layout, key_heads)
     with attention.over(layout, "segments"):

@@ -14,6 +14,20 @@ def sample(prompt: list[int], *responses: list[int], masks: tuple[np.ndarray | N
     return Tokens(prompt_id="x", prompt=arrays[0], responses=tuple(arrays[1:]), masks=masks[: len(responses)])
 
 
+@pytest.mark.parametrize(
+    ("prompt", "responses", "sizes"),
+    [
+        ([1, 2, 3], ([4, 5, 6], [7]), (2, 3, 2)),  # from the prompt's last token on; the rejected one predicts nothing
+        ([1, 2, 3], ([4], [5, 6, 7]), (2, 4, 1)),  # a stray token, the end of the chosen one, is computed with it
+        ([1], ([2, 3],), (0, 2, 1)),
+        ([], ([1, 2, 3],), (0, 2, 1)),
+        ([], ([1],), ()),
+    ],
+)
+def test_the_parts_of_a_row_that_are_read(prompt: list[int], responses: tuple[list[int], ...], sizes: tuple[int, ...]):
+    assert pack([sample(prompt, *responses)]).read_sizes == sizes
+
+
 def test_a_pairs_prompt_stands_once_and_both_responses_count_from_its_end():
     layout = pack([sample([1, 2, 3], [4, 5], [6])])
     assert layout.ids_T.tolist() == [1, 2, 3, 4, 5, 6]

@@ -16,6 +16,7 @@ from smtrain_native.runtime import attention, lean, model
 from smtrain_native.runtime.layout import pack
 from smtrain_native.runtime.lean import linear as linears
 from smtrain_native.runtime.lean.gated import Activation, gated
+from smtrain_native.runtime.lean.last_layer import Read
 from smtrain_native.runtime.lean.rms_norm import rms_norm
 from smtrain_native.runtime.lean.rotary import rotary
 from smtrain_native.runtime.settings import Data, Model, Settings, Training, Tuning
@@ -124,10 +125,26 @@ def test_a_linear_layer_says_what_torch_says_of_types_that_differ():
 @pytest.mark.parametrize("has", [True, False])
 def test_a_product_is_the_product_with_and_without_onednn(has: bool, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(linears, "_has_onednn", lambda: has)
+    monkeypatch.setattr(linears, "_WORTH", 1)
     with torch.no_grad():
         x, weight, bias = numbers(7, 16), numbers(16, 12, seed=1).t(), numbers(12, seed=2)
         torch.testing.assert_close(lean.product(x, weight, bias), x @ weight.t() + bias)
         assert lean.product(x[:0], weight).shape == (0, 12)
+
+
+def test_a_kernel_is_made_where_it_is_worth_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr(linears, "_has_onednn", lambda: asked.append(True))
+    x, weight = torch.zeros(1000, 100), torch.zeros(100, 100)
+    lean.product(x, weight, alike=99)
+    assert not asked
+    lean.product(x, weight, alike=100)
+    assert asked
+    first, *_, last = loaded("llama", tmp_path).packed.causal.get_decoder().layers
+    counts = [
+        (each.self_attn.q_proj.alike, each.self_attn.k_proj.alike, each.mlp.up_proj.alike) for each in (first, last)
+    ]
+    assert counts == [(6, 6, 6), (2, 6, 2)]  # queries and outputs, keys and values, gates and ups, of 3 layers
 
 
 def loaded(name: str, folder: Path, **training: bool) -> model.Loaded:
@@ -171,6 +188,7 @@ def test_a_model_keeps_less_and_learns_the_same(
 ):
     ours = logps_gradients_kept(loaded(name, tmp_path, gradient_checkpointing=checkpointing))
     monkeypatch.setattr(lean, "install", lambda _: None)
+    monkeypatch.setattr(lean, "narrow", lambda _: Read())
     plain = logps_gradients_kept(loaded(name, tmp_path, gradient_checkpointing=checkpointing))
     torch.testing.assert_close(ours[0], plain[0])
     assert ours[1].keys() == plain[1].keys()
@@ -178,6 +196,22 @@ def test_a_model_keeps_less_and_learns_the_same(
         torch.testing.assert_close(gradient, plain[1][parameter], rtol=1e-4, atol=1e-5)
     if not checkpointing:
         assert ours[2] < (0.8 if name == "interleaved rotation" else 0.75) * plain[2]  # its norms are other ones
+
+
+def test_the_last_layer_computes_what_is_read(tmp_path: Path):
+    found, layout = loaded("llama", tmp_path).packed, pack(PAIRS, share_prompts=True)
+    first, *_, last = found.causal.get_decoder().layers
+    inputs, queries = {}, []
+    for name, layer in (("first", first), ("last", last)):
+        layer.mlp.down_proj.register_forward_pre_hook(lambda _, x, name=name: inputs.update({name: x[0].shape[1]}))
+    last.self_attn.q_proj.register_forward_hook(lambda *called: queries.append(called[2][0].detach()))
+    with attention.over(layout, "segments"):
+        found(layout)
+    computed = queries[0].ne(0).any(dim=1)
+    assert computed[layout.sources_R].all()
+    assert inputs == {"first": layout.tokens, "last": int(computed.sum())}
+    strays = 2 * len(PAIRS)
+    assert len(layout.sources_R.unique()) <= inputs["last"] <= len(layout.sources_R.unique()) + strays < layout.tokens
 
 
 def test_the_adapter_of_a_frozen_layer_reads_what_is_made_again():
@@ -271,10 +305,10 @@ def resident():
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) // 1024
 
 x, weight = torch.randn(1000, 256), torch.randn(688, 256)
-product(x, weight)
+product(x, weight, alike=100)
 before = resident()
 for rows in range(700, 1000):
-    product(x[:rows], weight)
+    product(x[:rows], weight, alike=100)
 print(resident() - before)
 """
 

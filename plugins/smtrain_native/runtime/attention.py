@@ -120,7 +120,7 @@ def _segments(
     """One call for each span: on CPUs as fast as a fused kernel, and there is none."""
     query_HTD, key_KTD, value_KTD = query_1HTD.squeeze(0), key_1KTD.squeeze(0), value_1KTD.squeeze(0)
     if cpu_attention.can(query_HTD, key_KTD, value_KTD):
-        masks = [_mask(layout, span, window, query_1HTD) for span in layout.spans]
+        masks = [_cpu_mask(layout, span, window, query_1HTD) for span in layout.spans]
         return cpu_attention.attend(query_HTD, key_KTD, value_KTD, layout.spans, masks, scaling).unsqueeze(0)
     groups = len(query_HTD) // len(key_KTD)
     # Split once: the gradient of a slice is a row of zeros as long as the whole, for each slice.
@@ -155,6 +155,13 @@ def _seen(layout: Layout, own: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         else own[number]
         for number, span in enumerate(layout.spans)
     ]
+
+
+def _cpu_mask(layout: Layout, span: Span, window: int | None, like: torch.Tensor) -> torch.Tensor | None:
+    """Returns what `cpu_attention` needs: no mask where it attends to a prompt by itself."""
+    if span.queries >= cpu_attention.LONG and (window is None or window >= span.keys):
+        return None
+    return _mask(layout, span, window, like)
 
 
 def _mask(layout: Layout, span: Span, window: int | None, like: torch.Tensor) -> torch.Tensor | None:

@@ -7,7 +7,8 @@ prompt and attend to it; neither sees the other (prefix sharing: Wang and Hegde 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -89,6 +90,7 @@ class Layout:
       sequence_R: the sequence that it belongs to.
       trained_R: 1 where the token is trained on, else 0.
       lengths_S: tokens trained on in each sequence.
+      read_sizes: of parts of the row that hold no source, sources, no source, …; a part may have a stray token.
       masks: attention masks by shape, made when first asked for.
     """
 
@@ -101,6 +103,7 @@ class Layout:
     sequence_R: torch.Tensor
     trained_R: torch.Tensor
     lengths_S: torch.Tensor
+    read_sizes: tuple[int, ...] = ()
     masks: dict[tuple[int, ...], torch.Tensor] = field(default_factory=dict)
 
     @property
@@ -135,7 +138,7 @@ class Layout:
             name: getattr(self, name).to(device, non_blocking=True)
             for name in ("ids_T", "positions_T", "sources_R", "targets_R", "sequence_R", "trained_R", "lengths_S")
         }
-        return Layout(prompt_ids=self.prompt_ids, spans=self.spans, **tensors)
+        return replace(self, masks={}, **tensors)
 
 
 def pair_tokens(lengths: Sequence[int], *, share_prompts: bool) -> int:
@@ -232,7 +235,22 @@ class _Rows:
             sequence_R=torch.from_numpy(sequence),
             trained_R=torch.from_numpy(np.concatenate(self.trained)),
             lengths_S=torch.tensor([float(mask.sum()) for mask in self.trained]),
+            read_sizes=_read_sizes(np.unique(np.concatenate(self.sources)), self.tokens),
         )
+
+
+def _read_sizes(sources: np.ndarray, tokens: int) -> tuple[int, ...]:
+    """Returns how many tokens in a row are no source, how many then are sources, and so on, beginning again.
+
+    Args:
+      sources: ascending.
+      tokens: of the row.
+    """
+    # The last token of a response is none; a part of its own would cost more than it.
+    breaks = [int(at) + 1 for at in np.flatnonzero(np.diff(sources) > 1 + 1)]
+    runs = [run for run in np.split(sources, breaks) if len(run)]
+    edges = [0, *(edge for run in runs for edge in (int(run[0]), int(run[-1]) + 1)), tokens]
+    return tuple(stop - start for start, stop in pairwise(edges)) if runs else ()
 
 
 def _whole(parts: list[np.ndarray]) -> torch.Tensor:

@@ -84,14 +84,16 @@ class _Logprobs(torch.autograd.Function):
     ) -> torch.Tensor:
         computed_VD = weight_VD.to(hidden_RD.dtype)
         keeps = _keeps(hidden_RD, weight_VD, bias_V)
+        sloped = keeps in (_Keeps.SLOPES, _Keeps.GRADIENT)
         logps, norms, kept = [hidden_RD.new_zeros(0, dtype=torch.float32)], [], []
         for hidden, targets in _chunks(computed_VD, hidden_RD, targets_R):
             scores_CV = _scores(hidden, computed_VD, bias_V, scores)
-            norm_C = scores_CV.logsumexp(dim=1)
-            logps.append(scores_CV.gather(1, targets[:, None]).squeeze(1) - norm_C)
+            bend = _bend(scores_CV, scores) if sloped else None
+            logps_C, norm_C, sum_C = _exponentiate(scores_CV, targets)
+            logps.append(logps_C)
             norms.append(norm_C)
-            if keeps in (_Keeps.SLOPES, _Keeps.GRADIENT):
-                slope_CV = _slope(scores_CV, norm_C, targets, scores).to(hidden.dtype)
+            if sloped:
+                slope_CV = _slope(scores_CV.mul_(sum_C.reciprocal()[:, None]), targets, bend).to(hidden.dtype)
                 kept.append(slope_CV if keeps is _Keeps.SLOPES else lean.product(slope_CV, computed_VD.t()))
         ctx.scores, ctx.keeps = scores, keeps
         # Slopes are of one part, and not to be copied.
@@ -106,7 +108,7 @@ class _Logprobs(torch.autograd.Function):
     def backward(ctx: Any, grad_R: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # noqa: ANN401
         hidden_RD, held, weight_VD, bias_V, targets_R, norms_R = ctx.saved_tensors
         if ctx.keeps is _Keeps.GRADIENT:
-            return held * grad_R[:, None].to(held.dtype), None, None, None, None
+            return held * -grad_R[:, None].to(held.dtype), None, None, None, None
         computed_VD = weight_VD.to(hidden_RD.dtype)
         hidden_grads = [hidden_RD.new_zeros(0, hidden_RD.shape[1])]
         weight_grad_VD = torch.zeros_like(weight_VD, dtype=torch.float32)
@@ -115,9 +117,11 @@ class _Logprobs(torch.autograd.Function):
         for hidden, targets, grad_C, kept in _chunks(computed_VD, hidden_RD, targets_R, grad_R, again):
             slope_CV = kept
             if ctx.keeps is _Keeps.HIDDEN:
-                slope_CV = _slope(_scores(hidden, computed_VD, bias_V, ctx.scores), kept, targets, ctx.scores)
+                scores_CV = _scores(hidden, computed_VD, bias_V, ctx.scores)
+                bend = _bend(scores_CV, ctx.scores)
+                slope_CV = _slope(scores_CV.sub_(kept[:, None]).exp_(), targets, bend)
             # In place: at no other time is as much held as now. Nobody goes back twice.
-            d_CV = slope_CV.mul_(grad_C[:, None]).to(hidden.dtype)
+            d_CV = slope_CV.mul_(-grad_C[:, None]).to(hidden.dtype)
             hidden_grads.append(lean.product(d_CV, computed_VD.t()))
             _add_product(weight_grad_VD, d_CV, hidden)
             if bias_grad_V is not None:
@@ -156,21 +160,35 @@ def _scores(
     return scores_CV
 
 
-def _slope(scores_CV: torch.Tensor, norm_C: torch.Tensor, targets_C: torch.Tensor, scores: Scores) -> torch.Tensor:
-    """Returns ∂ log p(y) / ∂ head's output = (1[v = y] - p(v)) · ∂ score / ∂ output.
+def _exponentiate(scores_CV: torch.Tensor, targets_C: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Returns log p(y), the log-sum-exp of the scores, and the sum of what replaces them: exp(score - the largest).
+
+    In place: a second copy of the scores, fresh from the system, costs as much as computing with it.
+    """
+    picked_C, most_C = scores_CV.gather(1, targets_C[:, None]).squeeze(1), scores_CV.amax(dim=1)
+    sum_C = scores_CV.sub_(most_C[:, None]).exp_().sum(dim=1)
+    norm_C = most_C + sum_C.log()
+    return picked_C - norm_C, norm_C, sum_C
+
+
+def _bend(scores_CV: torch.Tensor, scores: Scores) -> torch.Tensor | float | None:
+    """Returns ∂ score / ∂ head's output; None where it is 1."""
+    if scores.softcap is None:
+        return None if scores.scale == 1.0 else scores.scale
+    return (1 - (scores_CV / scores.softcap).square()).mul_(scores.scale)
+
+
+def _slope(probabilities_CV: torch.Tensor, targets_C: torch.Tensor, bend: torch.Tensor | float | None) -> torch.Tensor:
+    """Returns ∂ (-log p(y)) / ∂ head's output = (p(v) - 1[v = y]) · ∂ score / ∂ output.
 
     Args:
-      scores_CV: the scores; overwritten.
-      norm_C: their log-sum-exp.
+      probabilities_CV: p; overwritten.
       targets_C: y.
-      scores: what came between the head and the scores.
+      bend: ∂ score / ∂ output.
     """
-    inner_CV = None if scores.softcap is None else 1 - (scores_CV / scores.softcap).square()
-    slope_CV = scores_CV.sub_(norm_C[:, None]).exp_().neg_()
-    slope_CV.scatter_add_(1, targets_C[:, None], torch.ones_like(norm_C)[:, None])
-    if inner_CV is not None:
-        slope_CV *= inner_CV
-    return slope_CV.mul_(scores.scale) if scores.scale != 1.0 else slope_CV
+    ones_C1 = probabilities_CV.new_ones(len(targets_C), 1)
+    slope_CV = probabilities_CV.scatter_add_(1, targets_C[:, None], -ones_C1)
+    return slope_CV if bend is None else slope_CV.mul_(bend)
 
 
 def _add_product(sum_VD: torch.Tensor, d_CV: torch.Tensor, hidden_CD: torch.Tensor) -> None:

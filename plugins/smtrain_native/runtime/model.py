@@ -53,6 +53,7 @@ class PackedModel(nn.Module):
         self.kernel = kernel
         self.compute = compute
         self.sharding: object = None
+        self._read = lean.narrow(self.causal.get_decoder())
 
     @property
     def causal(self) -> Any:  # noqa: ANN401  # transformers' class of a model
@@ -61,6 +62,7 @@ class PackedModel(nn.Module):
 
     def forward(self, layout: Layout) -> torch.Tensor:
         """Returns log p of every target of the layout, shape (R,), fp32."""
+        self._read.sizes = layout.read_sizes
         mixed = self.compute != torch.float32 and any(each.dtype == torch.float32 for each in self.parameters())
         with torch.autocast(layout.ids_T.device.type, dtype=self.compute, enabled=mixed):
             hidden_TD = self._hidden(layout)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tarfile
 import tempfile
 from pathlib import Path
 
@@ -11,6 +10,11 @@ from smtrain.plugin import ExitCode, Observer, Receipt, aws, fail, runs, s3_obje
 from smtrain_trainingjob.following import submitted
 from smtrain_trainingjob.following.status import describe
 from smtrain_trainingjob.following.submitted import Submitted
+
+try:
+    from backports import tarfile  # Python before 3.11.4, Debian 12's own among them, cannot unpack safely by itself
+except ImportError:
+    import tarfile
 
 
 def fetch(run_dir: Path, receipt: Receipt, *, parts: tuple[str, ...], observer: Observer) -> tuple[Path, ...]:
@@ -70,9 +74,6 @@ def unpack(client: aws.Client, archive: s3_objects.Found, place: Path) -> bool:
     Raises:
       SmtrainError: it is damaged, or something in it would leave the folder or is no plain file or folder.
     """
-    if not hasattr(tarfile, "data_filter"):
-        what = "This Python cannot unpack an archive safely."
-        raise fail(what, "Upgrade it to 3.11.4 or newer.", code=ExitCode.MISSING_HERE)
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as scratch:
         packed, new = Path(scratch) / "model.tar.gz", Path(scratch) / "model"

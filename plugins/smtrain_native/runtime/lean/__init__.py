@@ -5,6 +5,7 @@ that read them make them again (as Korthikanti et al. 2022, arXiv 2205.05198, co
 """
 
 from smtrain_native.runtime.lean.installing import install
+from smtrain_native.runtime.lean.last_layer import narrow
 from smtrain_native.runtime.lean.linear import product
 
-__all__ = ["install", "product"]
+__all__ = ["install", "narrow", "product"]

@@ -30,7 +30,7 @@ def gated(gate: torch.Tensor, up: torch.Tensor, activation: Activation) -> torch
     """
     made = Made()
     product = _Gated.apply(gate, up, activation, made)
-    make = partial(_product, activation=activation)
+    make = partial(_made_again, activation=activation, made=made)
     return mark(product, Remade(make=make, sources=(gate.detach(), up.detach()), made=made))
 
 
@@ -50,13 +50,19 @@ class _Gated(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # noqa: ANN401
         gate, up = ctx.saved_tensors
-        ctx.made.tensor = None
-        up_grad = _bent(gate, ctx.activation).mul_(grad)
+        bent = _bent(gate, ctx.activation) if ctx.made.step is None else ctx.made.step
+        ctx.made.tensor = ctx.made.step = None
+        up_grad = bent.mul_(grad)
         return _slope(grad * up, gate, ctx.activation), up_grad, None, None
 
 
 def _product(gate: torch.Tensor, up: torch.Tensor, *, activation: Activation) -> torch.Tensor:
     return _bent(gate, activation).mul_(up)
+
+
+def _made_again(gate: torch.Tensor, up: torch.Tensor, *, activation: Activation, made: Made) -> torch.Tensor:
+    made.step = _bent(gate, activation)  # which the product's own backward pass needs as well
+    return made.step * up
 
 
 def _bent(gate: torch.Tensor, activation: Activation) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from smtrain_native.runtime.lean.gated import Activation, gated
-from smtrain_native.runtime.lean.linear import LeanLinear
+from smtrain_native.runtime.lean.linear import LeanLinear, count_alike
 from smtrain_native.runtime.lean.rms_norm import rms_norm
 from smtrain_native.runtime.lean.rotary import rotary
 
@@ -40,6 +40,7 @@ def install(model: nn.Module) -> None:
             classes[kind] = _lean_class(module)
         module.__class__ = classes[kind]
         _rotate(sys.modules.get(kind.__module__))
+    count_alike(model.modules())
 
 
 def _lean_class(module: nn.Module) -> type[nn.Module]:

@@ -1,12 +1,15 @@
 """A linear layer that keeps no input which can be made again, and multiplies by the quickest product at hand.
 
 On a CPU in fp32 that is oneDNN's: torch's own, MKL's, took 1.1 to 1.5 times as long on an AMD EPYC with AVX-512 for the
-forward products of small models, and as long for the gradients of weights, which stay torch's.
+forward products of small models, and as long for the gradients of weights, which stay torch's. But oneDNN first makes a
+kernel for every number of rows, in half a millisecond, which has to be worth it.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -26,13 +29,18 @@ default a thousand stay, which here held 340 MB and were no quicker.
 """
 
 
-def linear(x: torch.Tensor, weight_OI: torch.Tensor, bias_O: torch.Tensor | None) -> torch.Tensor:
+_WORTH = 2 * 10**9
+"""Floating-point operations from which a kernel is made: on two cores some 10 ms, and a tenth less with it."""
+
+
+def linear(x: torch.Tensor, weight_OI: torch.Tensor, bias_O: torch.Tensor | None, *, alike: int = 1) -> torch.Tensor:
     """Returns x · Wᵀ + b in the type of autocast, where that is on.
 
     Args:
       x: shape (…, I).
       weight_OI: W.
       bias_O: b.
+      alike: products of these shapes that one forward pass computes.
     """
     dtype = _computed(x, weight_OI)
     if dtype is None:
@@ -40,21 +48,45 @@ def linear(x: torch.Tensor, weight_OI: torch.Tensor, bias_O: torch.Tensor | None
     known = remade.of(x)
     make, sources, made = (known.make, known.sources, known.made) if known else (None, (), None)
     bias = None if bias_O is None else bias_O.to(dtype)
-    found: torch.Tensor = _Linear.apply(x, weight_OI.to(dtype), bias, make, made, *sources)
+    found: torch.Tensor = _Linear.apply(x, weight_OI.to(dtype), bias, alike, make, made, *sources)
     return found
 
 
 class LeanLinear(nn.Linear):
-    """A linear layer."""
+    """A linear layer.
+
+    Attributes:
+      alike: layers of its shape that are given as many rows, itself included.
+    """
+
+    alike: int = 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Returns x · Wᵀ + b."""
-        return linear(x, self.weight, self.bias)
+        return linear(x, self.weight, self.bias, alike=self.alike)
 
 
-def product(x_NI: torch.Tensor, weight_OI: torch.Tensor, bias_O: torch.Tensor | None = None) -> torch.Tensor:
-    """Returns x · Wᵀ + b, outside of autograd; both of one type."""
-    if x_NI.dtype == torch.float32 and x_NI.device.type == "cpu" and x_NI.numel() and _has_onednn():
+def count_alike(modules: Iterable[nn.Module]) -> None:
+    """Tells each linear layer how many of its shape there are among modules that are all given the same rows."""
+    layers = [each for each in modules if isinstance(each, LeanLinear)]
+    shapes = Counter((each.in_features, each.out_features) for each in layers)
+    for each in layers:
+        each.alike = shapes[each.in_features, each.out_features]
+
+
+def product(
+    x_NI: torch.Tensor, weight_OI: torch.Tensor, bias_O: torch.Tensor | None = None, *, alike: int = 1
+) -> torch.Tensor:
+    """Returns x · Wᵀ + b, outside of autograd; both of one type.
+
+    Args:
+      x_NI: x.
+      weight_OI: W.
+      bias_O: b.
+      alike: products of these shapes that follow one another.
+    """
+    worth = 2 * alike * x_NI.numel() * weight_OI.shape[0] >= _WORTH
+    if worth and x_NI.dtype == torch.float32 and x_NI.device.type == "cpu" and _has_onednn():
         found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x_NI, weight_OI, bias_O, "none", [], "")  # noqa: SLF001
         return found
     return functional.linear(x_NI, weight_OI, bias_O)
@@ -67,6 +99,7 @@ class _Linear(torch.autograd.Function):
         x: torch.Tensor,
         weight_OI: torch.Tensor,
         bias_O: torch.Tensor | None,
+        alike: int,
         make: Any,  # noqa: ANN401
         made: Made | None,
         *sources: torch.Tensor,
@@ -75,8 +108,8 @@ class _Linear(torch.autograd.Function):
         trained = ctx.needs_input_grad[1]
         kept = (sources if make else (computed,)) if trained else ()
         ctx.save_for_backward(weight_OI if ctx.needs_input_grad[0] else None, *kept)
-        ctx.make, ctx.made, ctx.dtype = make, made, x.dtype
-        return product(computed, weight_OI, bias_O)
+        ctx.make, ctx.made, ctx.dtype, ctx.alike = make, made, x.dtype, alike
+        return product(computed, weight_OI, bias_O, alike=alike)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # noqa: ANN401
@@ -84,7 +117,7 @@ class _Linear(torch.autograd.Function):
         grad_NO = grad.reshape(-1, grad.shape[-1])
         x_grad = weight_grad = bias_grad = None
         if ctx.needs_input_grad[0]:
-            x_grad = product(grad, weight_OI.t()).to(ctx.dtype)
+            x_grad = product(grad, weight_OI.t(), alike=ctx.alike).to(ctx.dtype)
         if ctx.needs_input_grad[1]:
             x = _again(ctx, kept).to(grad.dtype)
             weight_grad = grad_NO.t() @ x.reshape(-1, x.shape[-1])

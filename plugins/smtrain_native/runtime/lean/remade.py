@@ -16,9 +16,11 @@ class Made:
 
     Attributes:
       tensor: None before the first reader, and after what made it is done.
+      step: what was computed on the way to it, for as long; None where that is of no use.
     """
 
     tensor: torch.Tensor | None = None
+    step: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
