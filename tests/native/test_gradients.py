@@ -102,7 +102,7 @@ def test_pairs_have_the_gradients_of_the_padded_computation(
     joined = Joined((ListOf(pairs),), sampled=3 if kind == "sampo" else None)
     samples = [joined.sample(number) for number in range(len(PAIRS))]
     ours = loaded(run)
-    layout = pack(samples)
+    layout = pack(samples, untrained=ours.predicts_untrained)
     with attention.over(layout, ours.kernel):
         objective = Preference(run.loss, REFERENCE if needs else None)
         share = objective.share(layout, ours.packed(layout), np.arange(len(PAIRS)))

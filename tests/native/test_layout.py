@@ -57,12 +57,17 @@ def test_without_a_prompt_nothing_predicts_the_first_token():
 
 def test_sums_are_of_each_sequence_and_of_trained_tokens_alone():
     mask = np.array([False, True])
-    layout = pack([sample([1], [4, 5], masks=(mask,)), sample([1], [6, 7], masks=(None,))])
+    samples = [sample([1], [4, 5], masks=(mask,)), sample([1], [6, 7], masks=(None,))]
+    layout = pack(samples, untrained=True)
     values = torch.tensor([1.0, 2.0, 4.0, 8.0])
     assert layout.sums(values).tolist() == [2.0, 12.0]
     assert layout.whole_sums(values).tolist() == [3.0, 12.0]
     assert layout.lengths_S.tolist() == [1.0, 2.0]
     assert layout.whole_lengths().tolist() == [2.0, 2.0]
+    alone = pack(samples)
+    assert alone.targets_R.tolist() == [5, 6, 7]
+    assert alone.sums(values[1:]).tolist() == [2.0, 12.0]
+    assert alone.lengths_S.tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("share_prompts", [True, False])

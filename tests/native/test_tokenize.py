@@ -217,7 +217,8 @@ def test_a_killed_step_goes_on_where_it_was(tiny_model: Path, tmp_path: Path):
 
 
 def test_a_killed_process_of_the_pool_is_told(tiny_model: Path, tmp_path: Path):
-    data = sft_set(write_lines(tmp_path / "r.jsonl", large_rows(4000)))
+    # Enough for the others to be at work still when one is killed.
+    data = sft_set(write_lines(tmp_path / "r.jsonl", large_rows(40_000)))
     told = settings_of(tiny_model, tmp_path / "cache", data, workers=2)
     with begun(told, tmp_path) as step:
         wait_until(lambda: bool(notes(tmp_path)) or not step.is_alive())

@@ -307,7 +307,9 @@ def test_where_samples_do_not_come_out_even_a_process_is_idle_and_every_sample_c
 def uneven_epoch(settings: Settings, pairs: list[runs.Tokens], rank: int, world: int) -> list[StepBatch]:
     """One process's steps of an epoch."""
     causal = SimpleNamespace(config=LlamaConfig(hidden_size=64))
-    loaded = Loaded(packed=SimpleNamespace(causal=causal), kernel="segments", shares_prompts=True)
+    loaded = Loaded(
+        packed=SimpleNamespace(causal=causal), kernel="segments", shares_prompts=True, predicts_untrained=False
+    )
     processes = Processes(rank=rank, local_rank=rank, world_size=world, device=torch.device("cpu"))
     return list(Epochs(settings, runs.ListOf(pairs), loaded, processes).steps(Position()))
 

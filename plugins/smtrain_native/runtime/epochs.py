@@ -66,7 +66,7 @@ class Epochs:
           UserError: there is no plan; the message says why.
         """
         self._settings, self._samples, self._processes = settings, samples, processes
-        self._shares = loaded.shares_prompts
+        self._shares, self._untrained = loaded.shares_prompts, loaded.predicts_untrained
         self._tokens_N = sample_work.counted(samples, share_prompts=self._shares)
         hidden = loaded.packed.causal.config.get_text_config().hidden_size
         self._work_N = sample_work.work(samples, self._tokens_N, hidden, share_prompts=self._shares)
@@ -117,7 +117,8 @@ class Epochs:
         if idle:
             numbers = plan.step_samples(step)[:1]
         samples = [self._samples.sample(int(number)) for number in numbers]
-        return MicroBatch(numbers=numbers, layout=pack(samples, share_prompts=self._shares), idle=idle)
+        layout = pack(samples, share_prompts=self._shares, untrained=self._untrained)
+        return MicroBatch(numbers=numbers, layout=layout, idle=idle)
 
     def _plan(self, epoch: int) -> AnyPlan:
         told = self._settings.batching

@@ -154,14 +154,15 @@ def pair_tokens(lengths: Sequence[int], *, share_prompts: bool) -> int:
     return (prompt + 1 if share_prompts else len(responses) * prompt) + sum(responses)
 
 
-def pack(samples: Iterable[Encoded], *, share_prompts: bool = True) -> Layout:
+def pack(samples: Iterable[Encoded], *, share_prompts: bool = True, untrained: bool = False) -> Layout:
     """Lays samples end to end.
 
     Args:
       samples: at least one, none of them empty.
       share_prompts: whether the prompt of a pair stands once.
+      untrained: whether tokens of responses that are not trained on are predicted, too.
     """
-    rows = _Rows()
+    rows = _Rows(untrained=untrained)
     for sample in samples:
         rows.add(sample, share_prompts=share_prompts)
     return rows.layout()
@@ -170,7 +171,8 @@ def pack(samples: Iterable[Encoded], *, share_prompts: bool = True) -> Layout:
 class _Rows:
     """Grows a layout sample by sample."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, untrained: bool) -> None:
+        self.untrained = untrained
         self.prompt_ids: list[str] = []
         self.ids: list[np.ndarray] = []
         self.positions: list[np.ndarray] = []
@@ -218,10 +220,12 @@ class _Rows:
         sources = np.arange(at - 1, at - 1 + len(response))
         if len(response) and before is not None:
             sources[0] = before
-        skipped = 0 if before is not None else 1
-        self.sources.append(sources[skipped:])
-        self.targets.append(response[skipped:])
-        self.trained.append(mask[skipped:])
+        kept = np.ones(len(response), bool) if self.untrained else mask > 0
+        if before is None:
+            kept[:1] = False
+        self.sources.append(sources[kept])
+        self.targets.append(response[kept])
+        self.trained.append(mask[kept])
 
     def layout(self) -> Layout:
         sequence: np.ndarray = np.repeat(np.arange(len(self.targets)), [len(each) for each in self.targets])

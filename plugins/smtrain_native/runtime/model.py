@@ -30,11 +30,13 @@ class Loaded:
       packed: what is trained.
       kernel: how its rows attend: "segments", "flash" or "separate".
       shares_prompts: whether a pair's prompt stands once.
+      predicts_untrained: whether tokens that are not trained on are predicted as well.
     """
 
     packed: PackedModel
     kernel: str
     shares_prompts: bool
+    predicts_untrained: bool
 
 
 class PackedModel(nn.Module):
@@ -118,7 +120,9 @@ def load(
     packed.train(trained)
     packed.sharding = sharding
     shares = kernel != "separate" and settings.batching.share_prompts
-    return Loaded(packed=packed, kernel=kernel, shares_prompts=shares)
+    # SamPO trains on a draw of tokens; the likelihood of the chosen response, which may be added, is of all of them.
+    untrained = settings.kind == "preference" and settings.loss.kind == "sampo"
+    return Loaded(packed=packed, kernel=kernel, shares_prompts=shares, predicts_untrained=untrained)
 
 
 def _causal(model: Model, dtype: torch.dtype) -> Any:  # noqa: ANN401

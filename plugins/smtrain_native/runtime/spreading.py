@@ -78,7 +78,8 @@ def each(
     for start in range(0, len(groups), processes.world_size):
         at = start + processes.rank
         group = groups[min(at, len(groups) - 1)]
-        layout = pack([samples.sample(int(number)) for number in group], share_prompts=shares).to(processes.device)
+        own = [samples.sample(int(number)) for number in group]
+        layout = pack(own, share_prompts=shares, untrained=loaded.predicts_untrained).to(processes.device)
         with torch.no_grad(), attention.over(layout, loaded.kernel):
             logps_R = compute(layout)
         if at < len(groups):
