@@ -227,7 +227,7 @@ fi"""
 
 _NO_CHECKPOINT = """\
   elif [[ $(checkpoints) == "$at_first" ]]; then  # it would go on so for ever
-    printf 'smtrain: the time limit came before a checkpoint: save more often, or raise the limit\\n' >&2
+    printf 'smtrain: the time limit came before a checkpoint: raise it, or save more often where it trains\\n' >&2
 """
 
 _CLEAN = """\
