@@ -214,6 +214,26 @@ def test_the_last_layer_computes_what_is_read(tmp_path: Path):
     assert len(layout.sources_R.unique()) <= inputs["last"] <= len(layout.sources_R.unique()) + strays < layout.tokens
 
 
+class Routed(nn.Module):
+    """A layer whose MLP says more than its result."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, int]:
+        return x * 2, x.shape[1]
+
+
+@pytest.mark.parametrize("sizes", [(), (2, 2, 1), (0, 3, 1)])
+def test_a_layer_that_cannot_be_narrowed_computes_the_whole_row(sizes: tuple[int, ...]):
+    """Its MLP returns something else than one tensor, or the sizes are of another row."""
+    decoder, x = nn.Module(), numbers(1, 5, 3)
+    layer = nn.Module()
+    layer.mlp = Routed()
+    decoder.layers = nn.ModuleList([layer])
+    lean.narrow(decoder).sizes = sizes
+    found, rows = layer.mlp(x)
+    assert rows == 5
+    torch.testing.assert_close(found, x * 2)
+
+
 def test_the_adapter_of_a_frozen_layer_reads_what_is_made_again():
     """Its input is kept for the adapter's gradient alone."""
     x = rms_norm(numbers(3, 16), numbers(16, seed=1).detach(), 1e-5)
