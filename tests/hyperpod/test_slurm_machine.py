@@ -62,8 +62,9 @@ def test_a_job_whose_node_is_lost_starts_again_on_another(slurm_machine: SlurmMa
     lost = slurm_machine.field(job, "BatchHost")
     slurm_machine.unplug(lost)
     try:
-        slurm_machine.until_printed(job, "try 1")
-        assert slurm_machine.field(job, "Restarts") == "1"
+        # Mostly the first one; where a node was not ready for it, Slurm has put the job back once more.
+        slurm_machine.until_printed(job, "\ntry ")
+        assert int(slurm_machine.field(job, "Restarts")) >= 1
         assert slurm_machine.field(job, "BatchHost") != lost
     finally:
         slurm_machine.ask("scancel", job)
