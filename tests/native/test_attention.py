@@ -51,12 +51,15 @@ def test_segments_attend_as_the_mask_says(
         monkeypatch.setattr(cpu_attention, "can", lambda *_: False)
     if kernel == "of a CPU, part by part":
         monkeypatch.setattr(cpu_attention, "LONG", 1)
+    merged, merge = [], cpu_attention._merged
+    monkeypatch.setattr(cpu_attention, "_merged", lambda *parts: merged.append(parts) or merge(*parts))
     layout = pack(PAIRS, share_prompts=share_prompts)
     ours, theirs = qkv(layout, key_heads), qkv(layout, key_heads)
     with attention.over(layout, "segments"):
         found, _ = attention.attention(torch.nn.Module(), *ours, None, sliding_window=window)
     wanted = written_out(layout, *theirs, window)
     torch.testing.assert_close(found, wanted)
+    assert bool(merged) == (kernel == "of a CPU, part by part" and share_prompts and window is None)
     for result in (found, wanted):
         (result * torch.arange(result.numel()).view(result.shape).sin()).sum().backward()
     for one, other in zip(ours, theirs, strict=True):

@@ -144,6 +144,15 @@ class TestModel:
         fetched((run_dir, receipt), "model")
         assert tree(run_dir / "output") == {"model/deep/weights": ""}
 
+    def test_a_python_that_cannot_unpack_safely_says_what_to_install(self, account, name, tmp_path, monkeypatch):
+        run_dir, receipt = submit(account, tmp_path, name)
+        account.wait(name)
+        put_at(account, f"runs/{name}/output/model.tar.gz", archive("weights"))
+        monkeypatch.delattr("smtrain_trainingjob.following.fetch.tarfile.data_filter")
+        with pytest.raises(SmtrainError, match=r"pip install backports\.tarfile") as raised:
+            fetched((run_dir, receipt), "model")
+        assert raised.value.exit_code is ExitCode.MISSING_HERE
+
 
 def archive(path):
     packed = io.BytesIO()

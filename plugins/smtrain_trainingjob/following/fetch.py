@@ -76,7 +76,11 @@ def unpack(client: aws.Client, archive: s3_objects.Found, place: Path) -> bool:
     """
     if not hasattr(tarfile, "data_filter"):
         what = "This Python cannot unpack an archive safely by itself."
-        raise fail(what, "pip install backports.tarfile, or Python 3.11.4 or newer.", code=ExitCode.MISSING_HERE)
+        raise fail(
+            what,
+            "Give it what newer ones have: pip install backports.tarfile. Or take Python 3.11.4 or newer.",
+            code=ExitCode.MISSING_HERE,
+        )
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as scratch:
         packed, new = Path(scratch) / "model.tar.gz", Path(scratch) / "model"
