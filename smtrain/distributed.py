@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from smtrain.accelerate_document import FSDP, accelerate_document, fsdp_arguments, fsdp_environment, yaml_text
 from smtrain.deepspeed_document import STAGES, deepspeed_document, json_text
@@ -13,6 +14,7 @@ from smtrain.overrides import lay_over
 from smtrain.spec import Concat, Job, Json, RuntimeVar, TextFile, Word
 
 DEEPSPEED_JSON = "deepspeed.json"
+WORKER = "smtrain_worker.py"
 ACCELERATE_YAML = "accelerate.yaml"
 
 
@@ -77,7 +79,7 @@ def documents(
         texts[path] = json_text(data)
     if (path := accelerate_path(job)) is not None and path not in texts:
         texts[path] = yaml_text(generated_accelerate(job, mixed_precision=mixed_precision))
-    return tuple(TextFile(path=path, text=text) for path, text in sorted(texts.items()))
+    return (*(TextFile(path=path, text=text) for path, text in sorted(texts.items())), *worker_files(job))
 
 
 def generated_deepspeed(
@@ -114,21 +116,32 @@ def hf_fsdp_arguments(job: Job) -> Mapping[str, Json]:
     return fsdp_arguments(_fsdp_config(job))
 
 
+def worker_files(job: Job) -> tuple[TextFile, ...]:
+    """Returns the file that `worker_entry` may name; part of `documents`."""
+    return (TextFile(path=WORKER, text=_worker_text()),) if _may_use_gloo(job) else ()
+
+
+def worker_entry(job: Job, entry: tuple[Word, ...]) -> tuple[Word, ...]:
+    """Returns what a launcher is to start for `entry`: under gloo by way of `smtrain.worker`, which ends it well."""
+    return (WORKER, *entry) if _may_use_gloo(job) else entry
+
+
 def launch_command(job: Job, entry: tuple[Word, ...]) -> tuple[Word, ...]:
     """Returns the command that starts `entry` in every process of one node; each node runs the same command.
 
     Args:
-      job: the job.
+      job: the job, whose program has the files of `documents`.
       entry: what Python is to run, e.g. ("-m", "acme.train", "train.yaml") or ("train.py", "--fast").
     """
+    if not _is_launched(job):
+        # One host, one process: a rendezvous would only add a way to fail.
+        return (RuntimeVar.PYTHON, *entry)
+    entry = worker_entry(job, entry)
     launcher = job.run.launcher
     if launcher.kind == "accelerate":
         return (RuntimeVar.PYTHON, "-m", "accelerate.commands.launch", *_accelerate_options(job), *_guarded(entry))
     if launcher.kind == "deepspeed":
         return (RuntimeVar.PYTHON, "-m", "deepspeed.launcher.launch", *_deepspeed_options(job), *_as_module(entry))
-    if job.run.strategy.kind == "single" and not launcher.max_restarts:
-        # One host, one process: a rendezvous would only add a way to fail.
-        return (RuntimeVar.PYTHON, *entry)
     variables = _torchrun_environment(job)
     return (
         *(("env", *(f"{name}={value}" for name, value in variables.items())) if variables else ()),
@@ -138,6 +151,20 @@ def launch_command(job: Job, entry: tuple[Word, ...]) -> tuple[Word, ...]:
         *_rendezvous(launcher.max_restarts),
         *_guarded(entry),
     )
+
+
+def _is_launched(job: Job) -> bool:
+    launcher = job.run.launcher
+    return launcher.kind != "torchrun" or job.run.strategy.kind != "single" or launcher.max_restarts > 0
+
+
+def _may_use_gloo(job: Job) -> bool:
+    return _is_launched(job) and job.topology.accelerator != "gpu"
+
+
+@functools.cache
+def _worker_text() -> str:
+    return Path(__file__).with_name("worker.py").read_text(encoding="utf-8")
 
 
 def _rendezvous(max_restarts: int) -> tuple[Word, ...]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from smtrain import shell
+from smtrain import distributed, shell
 from smtrain.errors import ExitCode, Problem
 from smtrain.spec import Concat, InputPath, Program, Resume, Word
 
@@ -25,7 +25,7 @@ def problems(program: Program) -> Iterator[Problem]:
         yield Problem(
             key="", what="A setting contains a NUL character, which no command line can carry.", fix="Remove it."
         )
-    for what in (*_broken_paths(program), *_doubles(program), *_unknown_inputs(program)):
+    for what in (*_broken_paths(program), *_doubles(program), *_unknown_inputs(program), *_no_worker(program)):
         yield Problem(
             key="trainer", what=what, fix="This is a mistake of the trainer's plugin.", code=ExitCode.BROKEN_PLUGIN
         )
@@ -83,6 +83,11 @@ def _unknown_inputs(program: Program) -> Iterator[str]:
         for part in word.parts if isinstance(word, Concat) else (word,):
             if isinstance(part, InputPath) and part.name not in known:
                 yield f"The program uses an input {part.name!r} that it does not have."
+
+
+def _no_worker(program: Program) -> Iterator[str]:
+    if distributed.WORKER in words(program) and distributed.WORKER not in {file.path for file in program.files}:
+        yield f"The program starts {distributed.WORKER}, which `distributed.documents` gives, and has no such file."
 
 
 def _texts(program: Program) -> Iterator[str]:

@@ -238,7 +238,7 @@ def test_fsdp_says_the_same_by_environment_and_by_arguments() -> None:
 
 def test_a_users_document_keeps_its_bytes_and_its_relative_path() -> None:
     content = b'{\r\n  "train_batch_size": "auto", "zero_optimization": {"stage": 2, "reduce_bucket_size": 5e8}}'
-    job = make_job("zero2", document="./examples/deepspeed/mine.json", content=content)
+    job = make_job("zero2", document="./examples/deepspeed/mine.json", content=content, accelerator="gpu")
     (file,) = distributed.documents(job, mixed_precision="no", hf_auto=True)
     assert (file.path, file.text.encode()) == ("examples/deepspeed/mine.json", content)
     assert distributed.deepspeed_path(job) == file.path
@@ -251,9 +251,16 @@ def test_a_users_document_never_leaves_the_working_directory(path: str) -> None:
 
 @pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("launcher", ["torchrun", "accelerate", "deepspeed"])
-def test_which_documents_there_are(kind: str, launcher: str) -> None:
-    job = make_job(kind, launcher)
+@pytest.mark.parametrize("accelerator", ["gpu", "cpu"])
+def test_which_documents_there_are(kind: str, launcher: str, accelerator: str) -> None:
+    job = make_job(kind, launcher, accelerator=accelerator)
     paths = {file.path for file in distributed.documents(job, mixed_precision="no", hf_auto=True)}
     expected = {"deepspeed.json"} if kind in STAGES else set()
-    assert paths == expected | ({"accelerate.yaml"} if launcher == "accelerate" else set())
+    if launcher == "accelerate":
+        expected |= {"accelerate.yaml"}
+    if accelerator == "cpu" and (kind, launcher) != ("single", "torchrun"):
+        expected |= {distributed.WORKER}
+    assert paths == expected
+    started = distributed.launch_command(job, ("-m", "acme"))
+    assert (distributed.WORKER in started) == (distributed.WORKER in paths)
     assert distributed.zero_stage(job) == STAGES.get(kind)  # type: ignore[call-overload]

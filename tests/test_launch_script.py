@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from launching import CHECKPOINTS, dumping, program, python_step, seen
 
-from smtrain import launch_script, shell
+from smtrain import distributed, launch_script, shell
 from smtrain.errors import ExitCode, SmtrainError
 from smtrain.spec import (
     Concat,
@@ -346,6 +346,7 @@ def test_a_step_that_does_not_end_is_killed_after_the_grace(tmp_path: Path) -> N
         {"outputs": (Output(name="a/b", path="x", kinds=()),)},
         {"steps": (dumping(InputPath(name="none")),)},
         {"steps": (dumping(), dumping())},
+        {"steps": (dumping(distributed.WORKER),)},
         {"steps": (dumping(name="a\nrm"),)},
     ],
 )

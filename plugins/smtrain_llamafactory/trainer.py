@@ -233,7 +233,8 @@ def _step(job: Job, step: LaterStep) -> Step:
         return Step(name=step.name, argv=(RuntimeVar.PYTHON, *_TRAINING, step.path))
     # The processes of this node alone, whatever the training was spread over.
     launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", RuntimeVar.PROCS_PER_NODE)
-    return Step(name=step.name, argv=(RuntimeVar.PYTHON, *launch, *_TRAINING, step.path), distributed=True)
+    entry = distributed.worker_entry(job, (*_TRAINING, step.path))
+    return Step(name=step.name, argv=(RuntimeVar.PYTHON, *launch, *entry), distributed=True)
 
 
 def _output(step: LaterStep) -> Output:

@@ -60,7 +60,7 @@ def train(job: Job, stage: str, version: str, own: Arguments) -> Program:
         steps=(
             Step(name="train", argv=distributed.launch_command(job, entry), scope=Scope.EVERY_NODE, distributed=True),
         ),
-        files=(document.render(TRAIN_FILE, args),),
+        files=(document.render(TRAIN_FILE, args), *distributed.worker_files(job)),
         env=(SWITCH,),
         inputs=tuple(item for item in (model.input, data) if item is not None),
         outputs=(Output(name="train", path=folder, kinds=(OutputKind.MODEL, OutputKind.CHECKPOINTS, OutputKind.LOGS)),),

@@ -55,7 +55,7 @@ def _staged(item: PlannedInput, store: Store, folder: Path) -> Path:
     _discard_stale(transfers, found.objects, place, record=folder / f".{item.name}.json")
     download(store, transfers, None if found.is_file else Bulk(prefix=found.prefix, folder=place))
     seconds, size = time.monotonic() - began, sum(one.size for one in found.objects)
-    say(f"input {item.name}: {files_of(len(transfers))}, {size / 1e6:.0f} MB, {seconds:.1f} s from {item.uri}")
+    say(f"input {item.name}: {files_of(len(transfers))}, {size / 1e6:.0f} MB, {seconds:.2f} s from {item.uri}")
     return transfers[0].path if found.is_file else place
 
 

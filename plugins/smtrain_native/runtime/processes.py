@@ -118,7 +118,7 @@ def joined(device: Literal["auto", "gpu", "cpu"], *, deepspeed: bool = False) ->
     processes = Processes(rank=rank, local_rank=local_rank, world_size=world_size, device=here)
     try:
         yield processes
-        # With gloo, one that leaves while another still talks to it may abort (seen with torch 2.13).
+        # With gloo, one that leaves resets connections on which another may still have to read.
         processes.wait()
     finally:
         if grouped and dist.is_initialized():

@@ -222,6 +222,7 @@ run_step train \
   --node-rank "${SMTRAIN_NODE_RANK}" \
   --master-addr "${SMTRAIN_MASTER_ADDR}" \
   --master-port "${SMTRAIN_MASTER_PORT}" \
+  smtrain_worker.py \
   -m llamafactory.launcher \
   train.yaml \
   ${SMTRAIN_RESUME_FROM+resume_from_checkpoint="$SMTRAIN_RESUME_FROM"}
