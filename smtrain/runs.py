@@ -23,6 +23,7 @@ from pathlib import Path
 import msgspec
 
 from smtrain import process_tree, progress
+from smtrain.agent import failure
 from smtrain.errors import fail
 from smtrain.process_tree import Process
 from smtrain.spec import Json, LogLine, Progress, Receipt, State
@@ -38,6 +39,7 @@ LEFTOVER_GRACE_S = 10.0
 
 _END_OF_TIME = 253_402_300_800  # the year 10000, beyond which no date can be shown
 _POLL_S = 0.1
+_TELLING_LINES = 500  # of the log's end, launchers' reports included
 _RECEIPT, _WORKLOAD, _STEP, _EXIT_CODE, _STOP = "receipt.json", "workload.json", "step", "exit_code", "stop"
 
 
@@ -200,7 +202,7 @@ def current(run_dir: Path, receipt: Receipt) -> Receipt:
 
 
 def ended(run_dir: Path, receipt: Receipt, code: int, *, stopped: bool = False) -> Receipt:
-    """Returns the receipt of a run whose workload ended.
+    """Returns the receipt of a run whose workload ended; the reason of a failure is the exception that its log names.
 
     Args:
       run_dir: the run's folder.
@@ -212,7 +214,8 @@ def ended(run_dir: Path, receipt: Receipt, code: int, *, stopped: bool = False) 
     state = State.SUCCEEDED if code == 0 else state
     record = run_dir / _EXIT_CODE
     when = record.stat().st_mtime if record.exists() else time.time()
-    return replace(receipt, state=state, exit_code=code, step=step(run_dir), ended=when)
+    reason = failure.exception_line(tail(run_dir, _TELLING_LINES))[: failure.LIMIT] if state is State.FAILED else ""
+    return replace(receipt, state=state, exit_code=code, step=step(run_dir), ended=when, reason=reason)
 
 
 def lost(run_dir: Path, receipt: Receipt) -> Receipt:

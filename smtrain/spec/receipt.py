@@ -30,7 +30,7 @@ class Receipt:
       ended: POSIX seconds, once it ended.
       job: what the target calls it, where it has a name there.
       tries: how often this bundle was launched; a try goes on from where the one before it left off.
-      reason: why it failed, in the target's words.
+      reason: why it failed, in the target's or the program's words.
       usd: what it has cost so far; None when nobody knows.
       hosts: how many it runs on; None where that is not told.
       url: page on which the target shows it; "" when there is none.

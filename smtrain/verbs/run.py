@@ -93,6 +93,8 @@ def _ended(launch: Launch, launched: Launched, console: Console) -> ExitCode:
 
 def _results(launch: Launch, receipt: Receipt) -> Iterator[tuple[str, str]]:
     yield "state", remote.state(receipt) if launch.is_remote else _state(receipt)
+    if receipt.reason and not launch.is_remote:
+        yield "reason", receipt.reason
     if receipt.job:
         yield "job", receipt.job
     if receipt.url:

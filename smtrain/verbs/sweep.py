@@ -52,7 +52,9 @@ class Point:
         if receipt.state is State.RUNNING and objective is None:
             return None
         if receipt.state is not State.SUCCEEDED:
-            why = f"step `{receipt.step}`, exit code {receipt.exit_code}" if not receipt.reason else receipt.reason
+            # A job elsewhere has stages, and none of those is what failed; its reason names the step.
+            where = () if receipt.job else (f"step `{receipt.step}`, exit code {receipt.exit_code}",)
+            why = ": ".join((*where, *filter(None, (receipt.reason,))))
             what = f"{compiled.run_id} {receipt.state.value}: {why.rstrip('.')}."
             raise fail(what, f"See smtrain logs {runs.spoken(compiled.run_dir)}", code=ExitCode.WORKLOAD_FAILED)
         if objective is None:

@@ -47,6 +47,29 @@ def test_a_run_that_fails_ends_with_one_and_keeps_the_exit_code(here: Path, smtr
     (path,) = here.glob("runs/*/receipt.json")
     receipt = json.loads(path.read_text())
     assert (receipt["state"], receipt["exit_code"], receipt["step"]) == ("failed", 7, "train")
+    assert "reason" not in answer.out
+
+
+RAISES = """\
+#!/bin/sh
+cat <<'END'
+Traceback (most recent call last):
+  File "train.py", line 3, in main
+[rank1]: ValueError: there is no column `chosne`
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+END
+exit 1
+"""
+
+
+def test_the_exception_of_a_run_that_fails_is_told_at_its_end(here: Path, smtrain: Smtrain) -> None:
+    answer = smtrain("run", *WORDS, interpreter(here, RAISES))
+    assert answer.code == 1
+    end = answer.out[answer.out.index("state      failed") :]
+    assert "reason     ValueError: there is no column `chosne`" in end
+    (path,) = here.glob("runs/*/receipt.json")
+    assert json.loads(path.read_text())["reason"] == "ValueError: there is no column `chosne`"
+    assert "reason     ValueError: there is no column `chosne`" in smtrain("status", path.parent.name).out
 
 
 def test_json_of_a_failed_run_is_its_receipt(here: Path, smtrain: Smtrain) -> None:
