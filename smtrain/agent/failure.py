@@ -13,10 +13,12 @@ LIMIT = 1024
 _HIDDEN = "***"
 _SHORTEST_SECRET = 4  # characters; hiding shorter ones would hide half of the text
 
-# Behind "[rank1]: " or "[default0]:", which torchrun puts before the lines of its workers.
+_WORKER = r"^(?:\[[^\]]*\]:?\s*)?"  # "[rank1]: " or "[default0]:", which torchrun puts before the lines of its workers
 _EXCEPTION = re.compile(
-    r"^(?:\[[^\]]*\]:?\s*)?(?P<what>(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Failure|Timeout)\b(?::.*)?)$"
+    _WORKER + r"(?P<what>(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Failure|Timeout)\b(?::.*)?)$"
 )
+# How a program tells what its user can mend, without a traceback.
+_MESSAGE = re.compile(_WORKER + r"error: (?P<what>\S.*)$")
 # What a launcher says of its worker, which has said it better itself.
 _WRAPPERS = re.compile(r"ChildFailedError|CalledProcessError|SignalException|ProcessExitedException")
 # What a process says when it was another that failed.
@@ -28,11 +30,19 @@ _CONSEQUENCE = re.compile(
 
 
 def exception_line(lines: Sequence[str]) -> str:
-    """Returns the line that names the exception, "" when there is none: not a launcher's, rather not a consequence."""
-    found = [match["what"].strip() for line in lines if (match := _EXCEPTION.match(line.strip()))]
+    """Returns the line that says what happened, "" when there is none.
+
+    It is an exception, or else an error message; or else an exception that another process caused, or what a launcher
+    says of its workers.
+    """
+    found = _matching(_EXCEPTION, lines)
     own = [line for line in found if not _WRAPPERS.search(line)]
     causes = [line for line in own if not _CONSEQUENCE.search(line)]
-    return (causes or own or found or [""])[-1]
+    return (causes or _matching(_MESSAGE, lines) or own or found or [""])[-1]
+
+
+def _matching(pattern: re.Pattern[str], lines: Sequence[str]) -> list[str]:
+    return [match["what"].strip() for line in lines if (match := pattern.match(line.strip()))]
 
 
 def is_consequence(failure: Failure) -> bool:

@@ -106,6 +106,9 @@ def test_lines_of_two_streams_are_not_mixed() -> None:
         (("nothing of the kind", "Error in my mind"), ""),
         (("RuntimeError: Connection closed by peer",), "RuntimeError: Connection closed by peer"),
         (("AssertionError",), "AssertionError"),
+        (("error: no rows in train.jsonl", "a.b.ChildFailedError:"), "no rows in train.jsonl"),
+        (("error: no rows", "[rank1]: RuntimeError: Connection closed by peer"), "no rows"),
+        (("error: of a tool, passed over", "ValueError: a"), "ValueError: a"),
     ],
 )
 def test_the_exception_that_is_told_is_a_cause_where_there_is_one(lines: tuple[str, ...], expected: str) -> None:
