@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from smtrain.errors import fail
 
 if TYPE_CHECKING:
     from smtrain.passes.compose import Request
@@ -96,7 +99,8 @@ def parse(argv: Sequence[str]) -> CommandLine:
     plugins looked at here.
 
     Raises:
-      SmtrainError: it begins with a word that is neither a verb, nor a command, nor an override.
+      SmtrainError: it begins with a word that is neither a verb, nor a command, nor an override; or its verb stands
+        elsewhere.
     """
     first = argv[0] if argv else "run"
     if first in VERBS:
@@ -135,6 +139,9 @@ def _compiling(verb: str, rest: list[str], command: PluginCommand | None = None)
         _add_rehearsal(parser)
     flags = parser.parse_intermixed_args(rest)
     overrides = list(flags.overrides)
+    if misplaced := next((word for word in overrides if verb == "run" and word in VERBS), None):
+        what = f"The verb `{misplaced}` comes first."
+        raise fail(what, f"Say smtrain {shlex.join((misplaced, *(word for word in rest if word != misplaced)))}")
     # Tab completion ends a key in "=".
     named = overrides[0].removesuffix("=") if verb == "explain" and overrides else "="
     operands = () if "=" in named else (named,)

@@ -50,3 +50,18 @@ def test_a_word_that_is_no_verb_is_told(word: str, fix: str, smtrain: Smtrain) -
     assert (answer.code, answer.out) == (2, "")
     assert f"`{word}` is no verb, and no override" in answer.err
     assert fix in answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "fix"),
+    [
+        (("--config-dir", "my conf", "plan", "seed=1"), "Say smtrain plan --config-dir 'my conf' seed=1"),
+        (("seed=1", "run"), "Say smtrain run seed=1"),
+        (("--json", "ps"), "Say smtrain ps --json"),
+    ],
+)
+def test_a_verb_that_stands_elsewhere_is_told(words: tuple[str, ...], fix: str, smtrain: Smtrain) -> None:
+    answer = smtrain(*words)
+    assert answer.code == 2
+    assert "comes first." in answer.err
+    assert fix in answer.err
