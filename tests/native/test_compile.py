@@ -77,10 +77,13 @@ def test_rows_become_tokens_once_on_every_node() -> None:
 @pytest.mark.parametrize("launcher", ["torchrun", "accelerate", "deepspeed"])
 @pytest.mark.parametrize("name", ["reference", "train"])
 def test_training_and_reference_are_started_by_the_launcher_in_every_process(name: str, launcher: str) -> None:
-    found = step(name, *DPO, *TWO, "strategy=zero2", f"launcher={launcher}")
+    found = step(name, *DPO, "compute.gpus_per_node=2", "strategy=zero2", f"launcher={launcher}")
     entry = {"deepspeed": "--module"}.get(launcher, "-m")
     at = found.argv.index(f"smtrain_native.runtime.{name}")
     assert found.argv[at - 1 : at + 2] == (entry, f"smtrain_native.runtime.{name}", "native.json")
+    on_cpus = step(name, *DPO, *TWO, "strategy=zero2", f"launcher={launcher}").argv
+    at = on_cpus.index(f"smtrain_native.runtime.{name}")
+    assert on_cpus[at - 2 : at + 2] == ("smtrain_worker.py", "-m", f"smtrain_native.runtime.{name}", "native.json")
     assert launcher in str(found.argv[2]) or launcher == "torchrun"
     assert found.distributed
     assert found.scope is Scope.EVERY_NODE
