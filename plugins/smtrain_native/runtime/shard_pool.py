@@ -102,10 +102,20 @@ def _with_pool(
             while running:
                 _collect(running, finished)
         except BrokenProcessPool:
+            _let_go(pool)
             message = "a process that tokenised was killed, probably for lack of memory. Set a smaller data.workers."
             raise DataError(message) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _let_go(broken: ProcessPoolExecutor) -> None:
+    """Frees what feeds the processes, which would else wait for them to read, and the pool for it.
+
+    So it was before Python 3.11.5 (python/cpython issue 94777); Debian 12 has 3.11.2.
+    """
+    if sys.version_info < (3, 11, 5):
+        broken._call_queue._reader.close()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _collect(running: dict[Future[ShardNote], int], finished: Callable[[int, ShardNote], None]) -> None:
@@ -137,8 +147,9 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _begin(parent: int) -> None:
-    """Prepares a process of the pool: the parent is told of ^C, and nothing outlives the parent."""
+    """Prepares a process of the pool: the parent is told of ^C and can end it, and nothing outlives the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a handler of the parent's would keep a broken pool from its end
 
     def watch() -> None:
         while os.getppid() == parent:
