@@ -19,6 +19,8 @@ _EXCEPTION = re.compile(
 )
 # How a program tells what its user can mend, without a traceback.
 _MESSAGE = re.compile(_WORKER + r"error: (?P<what>\S.*)$")
+# How torchrun tells of a worker that a signal ended; SIGTERM is its own, for those that are left.
+_SIGNAL = re.compile(r"^traceback : (?P<what>Signal (?!15 )\d+ \(SIG[A-Z]+\) received by PID \d+)$")
 # What a launcher says of its worker, which has said it better itself.
 _WRAPPERS = re.compile(r"ChildFailedError|CalledProcessError|SignalException|ProcessExitedException")
 # What a process says when it was another that failed.
@@ -32,13 +34,13 @@ _CONSEQUENCE = re.compile(
 def exception_line(lines: Sequence[str]) -> str:
     """Returns the line that says what happened, "" when there is none.
 
-    It is an exception, or else an error message; or else an exception that another process caused, or what a launcher
-    says of its workers.
+    It is an exception, or else an error message, or else a signal that ended a worker; or else an exception that
+    another process caused, or what a launcher says of its workers.
     """
     found = _matching(_EXCEPTION, lines)
     own = [line for line in found if not _WRAPPERS.search(line)]
     causes = [line for line in own if not _CONSEQUENCE.search(line)]
-    return (causes or _matching(_MESSAGE, lines) or own or found or [""])[-1]
+    return (causes or _matching(_MESSAGE, lines) or _matching(_SIGNAL, lines) or own or found or [""])[-1]
 
 
 def _matching(pattern: re.Pattern[str], lines: Sequence[str]) -> list[str]:

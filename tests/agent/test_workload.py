@@ -109,6 +109,17 @@ def test_lines_of_two_streams_are_not_mixed() -> None:
         (("error: no rows in train.jsonl", "a.b.ChildFailedError:"), "no rows in train.jsonl"),
         (("error: no rows", "[rank1]: RuntimeError: Connection closed by peer"), "no rows"),
         (("error: of a tool, passed over", "ValueError: a"), "ValueError: a"),
+        (
+            (
+                "[rank0]: RuntimeError: Connection closed by peer",
+                "torch.distributed.elastic.multiprocessing.errors.ChildFailedError:",
+                "  traceback : Signal 15 (SIGTERM) received by PID 68",
+                "Root Cause (first observed failure):",
+                "  exitcode  : -9 (pid: 67)",
+                "  traceback : Signal 9 (SIGKILL) received by PID 67",
+            ),
+            "Signal 9 (SIGKILL) received by PID 67",
+        ),
     ],
 )
 def test_the_exception_that_is_told_is_a_cause_where_there_is_one(lines: tuple[str, ...], expected: str) -> None:
