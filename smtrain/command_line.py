@@ -140,8 +140,9 @@ def _compiling(verb: str, rest: list[str], command: PluginCommand | None = None)
     flags = parser.parse_intermixed_args(rest)
     overrides = list(flags.overrides)
     if misplaced := next((word for word in overrides if verb == "run" and word in VERBS), None):
+        at = len(rest) - 1 - rest[::-1].index(misplaced)  # an earlier one may be the value of a flag
         what = f"The verb `{misplaced}` comes first."
-        raise fail(what, f"Say smtrain {shlex.join((misplaced, *(word for word in rest if word != misplaced)))}")
+        raise fail(what, f"Say smtrain {shlex.join((misplaced, *rest[:at], *rest[at + 1 :]))}")
     # Tab completion ends a key in "=".
     named = overrides[0].removesuffix("=") if verb == "explain" and overrides else "="
     operands = () if "=" in named else (named,)

@@ -133,7 +133,7 @@ def launch_command(job: Job, entry: tuple[Word, ...]) -> tuple[Word, ...]:
       job: the job, whose program has the files of `documents`.
       entry: what Python is to run, e.g. ("-m", "acme.train", "train.yaml") or ("train.py", "--fast").
     """
-    if not _is_launched(job):
+    if not is_launched(job):
         # One host, one process: a rendezvous would only add a way to fail.
         return (RuntimeVar.PYTHON, *entry)
     entry = worker_entry(job, entry)
@@ -153,13 +153,14 @@ def launch_command(job: Job, entry: tuple[Word, ...]) -> tuple[Word, ...]:
     )
 
 
-def _is_launched(job: Job) -> bool:
+def is_launched(job: Job) -> bool:
+    """Whether torchrun, accelerate or deepspeed starts the processes; one alone, without restarts, needs none."""
     launcher = job.run.launcher
     return launcher.kind != "torchrun" or job.run.strategy.kind != "single" or launcher.max_restarts > 0
 
 
 def _may_use_gloo(job: Job) -> bool:
-    return _is_launched(job) and job.topology.accelerator != "gpu"
+    return is_launched(job) and job.topology.accelerator != "gpu"
 
 
 @functools.cache

@@ -197,6 +197,12 @@ def test_one_process_alone_needs_no_rendezvous() -> None:
     assert distributed.launch_command(make_job("single", per_node=1), entry) == (RuntimeVar.PYTHON, *entry)
 
 
+def test_one_process_that_is_restarted_has_a_launcher() -> None:
+    job = make_job("single", per_node=1, max_restarts=1)
+    assert distributed.is_launched(job)
+    assert "torch.distributed.run" in distributed.launch_command(job, ("t.py",))
+
+
 @pytest.mark.parametrize("kind", ["ddp", "zero2", "fsdp"])
 def test_one_process_of_a_distributed_strategy_gets_its_rendezvous(kind: str) -> None:
     assert "torch.distributed.run" in distributed.launch_command(make_job(kind, per_node=1), ("t.py",))

@@ -104,6 +104,7 @@ def test_an_error_is_told_as_ever(tmp_path: Path, entry: tuple[str, ...]) -> Non
     assert done.stderr.startswith("Traceback (most recent call last):\n")
     assert done.stderr.endswith("\nValueError: a column is missing\n")
     assert done.stdout.endswith("exit function\n")
+    assert (tmp_path / "torn-down").exists(), "the mark that the other tests look for"
 
 
 def test_a_program_finds_what_it_would_find_without(tmp_path: Path) -> None:

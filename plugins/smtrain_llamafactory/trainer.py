@@ -216,7 +216,7 @@ def _facts(job: Job, stage: Stage, trained: Mapping[str, object], version: str) 
         fsdp=distributed.is_fsdp(job),
         accelerator=job.topology.accelerator,
         datasets=job.datasets,
-        launched=job.run.strategy.kind != "single" or job.run.launcher.kind != "torchrun",
+        launched=distributed.is_launched(job),
         version=version,
     )
 

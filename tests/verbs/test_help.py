@@ -58,6 +58,7 @@ def test_a_word_that_is_no_verb_is_told(word: str, fix: str, smtrain: Smtrain) -
         (("--config-dir", "my conf", "plan", "seed=1"), "Say smtrain plan --config-dir 'my conf' seed=1"),
         (("seed=1", "run"), "Say smtrain run seed=1"),
         (("--json", "ps"), "Say smtrain ps --json"),
+        (("--config-dir", "plan", "plan"), "Say smtrain plan --config-dir plan"),
     ],
 )
 def test_a_verb_that_stands_elsewhere_is_told(words: tuple[str, ...], fix: str, smtrain: Smtrain) -> None:
