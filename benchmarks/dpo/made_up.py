@@ -16,6 +16,7 @@ MEAN, TENTH, LONGEST = 212, 405, 1269
 """Tokens of a sequence: on average, of one in ten at least, of all at most."""
 PROMPT_SHARES = (0.1, 0.6)
 """How much of a sequence is prompt."""
+_AROUND = 4  # tokens that are no words: a newline, an end, and what rounding adds
 _END, _PAD, _START = "</s>", "<pad>", "<s>"
 _TEMPLATE = (
     "{% for m in messages %}<s>{{ m.role }}\n{{ m.content }}</s>\n{% endfor %}"
@@ -66,21 +67,22 @@ def words_of(tokenizer: PreTrainedTokenizerFast) -> list[str]:
     return [word for word, each in zip(words, ids, strict=True) if len(each) == 1]
 
 
-def pairs(count: int, words: Sequence[str], seed: int) -> Iterator[dict[str, str]]:
-    """Yields rows of prompt, chosen and rejected: random words, log-normal lengths."""
+def pairs(count: int, words: Sequence[str], seed: int, max_length: int) -> Iterator[dict[str, str]]:
+    """Yields rows of prompt, chosen and rejected: random words, log-normal lengths, none above `max_length` tokens."""
     rng = random.Random(seed)
     # Of a log-normal: mean = exp(μ + σ²/2), 90th percentile = exp(μ + z σ).
     z = 1.2815515594
     sigma = z - math.sqrt(z * z - 2 * math.log(TENTH / MEAN))
     mu = math.log(MEAN) - sigma * sigma / 2
+    longest = min(LONGEST, max_length - _AROUND)
 
     def text(length: int) -> str:
         return " ".join(rng.choices(words, k=max(length, 1)))
 
     for number in range(count):
-        length = min(rng.lognormvariate(mu, sigma), LONGEST)
+        length = min(rng.lognormvariate(mu, sigma), longest)
         prompt = max(1, round(length * rng.uniform(*PROMPT_SHARES)))
-        other = min((length - prompt) * rng.lognormvariate(0, 0.25), LONGEST - prompt)
+        other = min((length - prompt) * rng.lognormvariate(0, 0.25), longest - prompt)
         responses = {"chosen": text(round(length - prompt)), "rejected": text(round(other))}
         yield {
             "prompt_id": str(number),

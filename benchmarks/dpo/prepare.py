@@ -73,8 +73,12 @@ def main() -> None:
 def _rows(folder: Path, model: Path, source: list[dict[str, object]] | None, options: Mapping[str, object]) -> DataSet:
     """Writes the rows; returns the data set, of exactly as many samples as the steps take."""
     path = folder / "rows.json"
-    count = int(str(options["steps"])) * int(str(options["batch_size"]))
-    found = source or list(pairs(count, words_of(AutoTokenizer.from_pretrained(model)), int(str(options["seed"]))))
+    count, seed, longest = (
+        options["steps"] * options["batch_size"],
+        options["seed"],
+        options["max_length"],
+    )
+    found = source or list(pairs(count, words_of(AutoTokenizer.from_pretrained(model)), seed, longest))
     path.write_text(json.dumps(found), encoding="utf-8")
     if "conversations" in found[0]:
         columns = {"messages": "conversations", "chosen": "chosen", "rejected": "rejected"}
