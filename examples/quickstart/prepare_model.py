@@ -67,6 +67,9 @@ def prepare(folder: Path) -> None:
         check(unfinished)
         unfinished.chmod(0o755)
         unfinished.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process has made it meanwhile
+            raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
