@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from smtrain import progress as progress_file
-from smtrain import runs
+from smtrain import receipts, runs
 from smtrain.errors import ExitCode, SmtrainError, fail
 from smtrain.spec import Exec, Json, Progress, Receipt
 
@@ -33,7 +33,7 @@ def launch(
     order = {
         "run_dir": str(run_dir),
         "argv": list(action.argv),
-        "receipt": runs.as_json(receipt),
+        "receipt": receipts.as_json(receipt),
         "env": dict(env),
         "progress": progress_file.as_json(progress) if progress else None,
     }
@@ -79,7 +79,7 @@ def main() -> None:
         workload.supervise(
             run_dir,
             Exec(argv=_words(order["argv"]), workload=True),
-            receipt=runs.receipt_from(order["receipt"]),
+            receipt=receipts.from_json(order["receipt"]),
             env=_texts(order["env"]),
             observer=_Nobody(),
             progress=progress_file.from_json(order["progress"]),

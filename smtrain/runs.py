@@ -1,4 +1,4 @@
-"""The folders of runs: finding one, its receipt, its state now, its log, ending it.
+"""A local run: its state now, its log, ending it.
 
 A run's folder holds `bundle/`, `receipt.json`, `workload.json` (which process), `step` and `exit_code` (recorded by the
 launch script), `stop` (somebody asked it to end), `logs/`, `work/`, `output/`, `metrics.jsonl`, `loss.png`, and `lock`,
@@ -12,20 +12,18 @@ import fcntl
 import json
 import math
 import os
-import shlex
 import signal
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
-import msgspec
-
-from smtrain import process_tree, progress
+from smtrain import process_tree, progress, receipts
 from smtrain.agent import failure
 from smtrain.errors import fail
 from smtrain.process_tree import Process
+from smtrain.run_folders import spoken
 from smtrain.spec import Json, LogLine, Progress, Receipt, State
 from smtrain.tail import Tail
 
@@ -37,108 +35,9 @@ WORK = "work"
 LEFTOVER_GRACE_S = 10.0
 """Seconds that processes have to end when the script that started them is gone."""
 
-_END_OF_TIME = 253_402_300_800  # the year 10000, beyond which no date can be shown
 _POLL_S = 0.1
 _TELLING_LINES = 500  # of the log's end, launchers' reports included
-_RECEIPT, _WORKLOAD, _STEP, _EXIT_CODE, _STOP = "receipt.json", "workload.json", "step", "exit_code", "stop"
-
-
-# ------------------------------------------------------------------------------------------------------- finding a run
-
-
-def all_runs(folder: Path) -> tuple[Path, ...]:
-    """Returns the run folders in a folder, by name."""
-    if not folder.is_dir():
-        return ()
-    return tuple(sorted(each for each in folder.iterdir() if not each.name.startswith(".") and _is_run(each)))
-
-
-def find(folder: Path, name: str) -> Path:
-    """Returns the folder of the run with this id, or of the only one whose id starts so; a path will do, too.
-
-    Raises:
-      SmtrainError: no run, or more than one.
-    """
-    if _is_run(folder / name):
-        return folder / name
-    if "/" in name and _is_run(Path(name)):
-        return Path(name)
-    known = all_runs(folder)
-    found = [each for each in known if each.name.startswith(name)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        what = f"`{name}` may be any of {len(found)} runs in {folder}."
-        raise fail(what, _listing(found))
-    what = f"There is no run `{name}` in {folder}."
-    raise fail(what, _listing(known) or "Say where they are: --runs-dir FOLDER")
-
-
-def spoken(run_dir: Path) -> str:
-    """Returns how to name a run on the command line, quoted for the shell."""
-    return run_dir.name if run_dir.parent.absolute() == Path("runs").absolute() else shlex.quote(str(run_dir))
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / _RECEIPT).is_file() or (folder / "bundle").is_dir()
-
-
-def _listing(found: list[Path] | tuple[Path, ...], most: int = 10) -> str:
-    names = [each.name for each in found]
-    rest = f"\nand {len(names) - most} more" if len(names) > most else ""
-    return "Say which: " + "\n".join(names[:most]) + rest if names else ""
-
-
-# ------------------------------------------------------------------------------------------------------------- receipt
-
-
-def as_json(receipt: Receipt) -> dict[str, Json]:
-    """Returns a receipt as JSON."""
-    return {**asdict(receipt), "state": receipt.state.value}
-
-
-def receipt_from(document: Json) -> Receipt:
-    """Returns the receipt of `as_json`.
-
-    Raises:
-      ValueError: it is none.
-    """
-    try:
-        receipt = msgspec.convert(document, Receipt)
-    except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from error
-    if not all(0 <= when < _END_OF_TIME for when in (receipt.started, receipt.ended or 0)):
-        message = "it names a time that cannot be"
-        raise ValueError(message)
-    return receipt
-
-
-def read_receipt(run_dir: Path) -> Receipt | None:
-    """Returns a run's receipt; None when it was never launched.
-
-    Raises:
-      SmtrainError: the file is no receipt.
-    """
-    path = run_dir / _RECEIPT
-    try:
-        return receipt_from(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (ValueError, IsADirectoryError) as error:
-        what = f"{path} is no receipt: {error}."
-        raise fail(what, "Remove it; the run's results are not touched.") from error
-
-
-def write_receipt(run_dir: Path, receipt: Receipt) -> None:
-    """Writes a run's receipt, whole or not at all."""
-    write_json(run_dir / _RECEIPT, as_json(receipt))
-
-
-def write_json(path: Path, document: Json) -> None:
-    """Writes a JSON file, whole or not at all."""
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    new.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    new.replace(path)
+_WORKLOAD, _STEP, _EXIT_CODE, _STOP = "workload.json", "step", "exit_code", "stop"
 
 
 # --------------------------------------------------------------------------------------------------------------- state
@@ -190,14 +89,14 @@ def current(run_dir: Path, receipt: Receipt) -> Receipt:
     """
     if receipt.state is not State.RUNNING or is_running(run_dir):
         return receipt
-    now = read_receipt(run_dir) or receipt
+    now = receipts.read(run_dir) or receipt
     if now.state is State.RUNNING:
         code = exit_code(run_dir)
         now = lost(run_dir, now) if code is None else ended(run_dir, now, code)
         # A disk that is full, or not ours: the state is told all the same, and kept the next time.
         with contextlib.suppress(OSError):
             _collect_metrics(run_dir)
-            write_receipt(run_dir, now)
+            receipts.write(run_dir, now)
     return now
 
 
@@ -243,7 +142,7 @@ def begin(run_dir: Path) -> None:
 def remember(run_dir: Path, leader: Process, fields: Progress | None = None) -> None:
     """Writes down which process runs the workload, and where the program reports its progress."""
     document: dict[str, Json] = {"pid": leader.pid, "started": leader.started}
-    write_json(run_dir / _WORKLOAD, document | ({"progress": progress.as_json(fields)} if fields else {}))
+    receipts.write_json(run_dir / _WORKLOAD, document | ({"progress": progress.as_json(fields)} if fields else {}))
 
 
 def progress_file(run_dir: Path, fields: Progress) -> Path:
@@ -324,7 +223,7 @@ def stop(run_dir: Path, receipt: Receipt) -> Receipt:
         # Whoever started it is writing the end down.
         while is_running(run_dir):
             time.sleep(_POLL_S)
-    return current(run_dir, read_receipt(run_dir) or receipt)
+    return current(run_dir, receipts.read(run_dir) or receipt)
 
 
 def log_lines(run_dir: Path, *, follow: bool) -> Iterator[LogLine]:

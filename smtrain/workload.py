@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from smtrain import loss_curve, process_tree, runs
+from smtrain import loss_curve, process_tree, receipts, runs
 from smtrain.agent import log_lines
 from smtrain.errors import ExitCode, fail
 from smtrain.process_tree import Process
@@ -86,14 +86,14 @@ def supervise(
         runs.begin(run_dir)
 
         def going() -> None:
-            runs.write_receipt(run_dir, receipt)
+            receipts.write(run_dir, receipt)
             started()
 
         ended = run(
             run_dir, action.argv, env=env, observer=careful, progress=progress, inherited=(lock,), started=going
         )
         final = runs.ended(run_dir, receipt, ended.exit_code, stopped=ended.interrupted)
-        runs.write_receipt(run_dir, final)
+        receipts.write(run_dir, final)
         if progress is not None:
             reason = loss_curve.draw(run_dir / runs.METRICS, run_dir / "loss.png", title=run_dir.name)
             if reason:

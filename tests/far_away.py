@@ -19,7 +19,7 @@ import os, shutil, subprocess, time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from smtrain.plugin import (
-    BackendSpec, Bundle, BundleFile, Cost, Exec, ExitCode, Finding, LogLine, Receipt, State, fail, hookimpl, runs
+    BackendSpec, Bundle, BundleFile, Cost, Exec, ExitCode, Finding, LogLine, Receipt, State, fail, hookimpl, receipts
 )
 
 HAND_OVER = """
@@ -66,7 +66,7 @@ class Afar:
         reason = f"exit code: {code}, in the target's words" if code else ""
         ended = receipt.started + 9
         now = replace(receipt, state=state, exit_code=code, reason=reason, ended=ended, usd=3.25, job="j-1")
-        runs.write_receipt(run_dir, now)
+        receipts.write(run_dir, now)
         return now
 
     def logs(self, run_dir, receipt, *, follow):

@@ -9,7 +9,7 @@ import pytest
 from job_service import HANG, LOST, JobService, Refusal, serve
 from submitting import RUN_ID, Watching, make_run, start, submit_run, until
 
-from smtrain import runs
+from smtrain import receipts
 from smtrain.aws import client as aws
 from smtrain.errors import ExitCode, SmtrainError
 from smtrain.spec import State
@@ -56,7 +56,7 @@ def test_the_request_is_sent_as_it_is_in_the_bundle(run_dir: Path, service: JobS
     receipt = submit_run(run_dir, watching)
     assert service.requests == [json.loads((run_dir / "bundle" / "request.json").read_text())]
     assert (receipt.job, receipt.state, receipt.tries) == (RUN_ID, State.RUNNING, 1)
-    assert runs.read_receipt(run_dir) == receipt
+    assert receipts.read(run_dir) == receipt
     assert watching.lines == [f"{RUN_ID}: submitted"]
 
 
@@ -108,10 +108,10 @@ def test_tries_of_another_machine_are_counted(run_dir: Path, service: JobService
 
 def test_nothing_of_a_failed_try_is_said_of_the_next(run_dir: Path, service: JobService) -> None:
     submitted = submit_run(run_dir)
-    runs.write_json(
+    receipts.write_json(
         run_dir / "receipt.json",
         {
-            **runs.as_json(submitted),
+            **receipts.as_json(submitted),
             "state": "failed",
             "exit_code": 3,
             "step": "train",
@@ -155,7 +155,7 @@ def test_a_submission_that_was_killed_after_its_job_was_made_is_taken_up(run_dir
     until(lambda: service.jobs)
     killed.kill()
     killed.wait()
-    assert runs.read_receipt(run_dir) is None
+    assert receipts.read(run_dir) is None
     assert submit_run(run_dir).job == RUN_ID
     assert len(service.requests) == 1
 
@@ -163,7 +163,7 @@ def test_a_submission_that_was_killed_after_its_job_was_made_is_taken_up(run_dir
 def test_a_refusal_leaves_no_receipt(run_dir: Path, service: JobService) -> None:
     service.faults[CREATE] = [Refusal(code="ValidationException", message="no")]
     refused(run_dir)
-    assert runs.read_receipt(run_dir) is None
+    assert receipts.read(run_dir) is None
     assert submit_run(run_dir).tries == 1
 
 
@@ -210,7 +210,7 @@ def test_throttling_that_does_not_end_is_given_up(run_dir: Path, service: JobSer
     assert error.exit_code is ExitCode.REMOTE_REFUSED
     assert "sagemaker:CreateTrainingJob was refused: ThrottlingException: Rate exceeded." in str(error)
     assert service.calls.count(CREATE) == aws.ATTEMPTS
-    assert runs.read_receipt(run_dir) is None
+    assert receipts.read(run_dir) is None
 
 
 def test_a_quota_comes_with_what_to_do(run_dir: Path, service: JobService) -> None:
@@ -274,7 +274,7 @@ def test_an_uploaded_file_is_there_before_the_job_is_made_and_sent_once(
         killed.wait()
         service.creating.abort()
         service.creating = None
-        assert runs.read_receipt(run_dir) is None
+        assert receipts.read(run_dir) is None
         wire.clear()
         again = start(run_dir, env, "--upload")
         assert again.communicate(timeout=60)[0].splitlines() == [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from smtrain import runs
+from smtrain import receipts
 from smtrain.cli import main
 from smtrain.spec import Receipt, State
 
@@ -17,7 +17,7 @@ def folder(tmp_path: Path) -> Path:
     for name, backend in (("good-1", "local"), ("elsewhere-1", "not-installed"), ("damaged-1", "local")):
         (tmp_path / name / "bundle").mkdir(parents=True)
         receipt = Receipt(run_id=name, backend=backend, state=State.SUCCEEDED, exit_code=0, started=1.0, ended=2.0)
-        runs.write_receipt(tmp_path / name, receipt)
+        receipts.write(tmp_path / name, receipt)
     return tmp_path
 
 

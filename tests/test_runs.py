@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from smtrain import process_tree, runs
+from smtrain import process_tree, receipts, run_folders, runs
 from smtrain.errors import SmtrainError
 from smtrain.process_tree import Process
 from smtrain.spec import Receipt, State
@@ -29,34 +29,34 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_all_runs_are_the_folders_with_a_bundle_by_name(folder: Path) -> None:
-    assert [run.name for run in runs.all_runs(folder)] == ["dpo-000000", "sft-abc123", "sft-abd456"]
-    assert runs.all_runs(folder / "nowhere") == ()
+    assert [run.name for run in run_folders.all_runs(folder)] == ["dpo-000000", "sft-abc123", "sft-abd456"]
+    assert run_folders.all_runs(folder / "nowhere") == ()
 
 
 @pytest.mark.parametrize("name", ["sft-abc123", "sft-abc", "sft-abc1"])
 def test_a_run_is_found_by_its_id_or_a_beginning_of_it(folder: Path, name: str) -> None:
-    assert runs.find(folder, name) == folder / "sft-abc123"
+    assert run_folders.find(folder, name) == folder / "sft-abc123"
 
 
 def test_a_run_is_found_by_its_path(folder: Path) -> None:
-    assert runs.find(Path("elsewhere"), str(folder / "dpo-000000")) == folder / "dpo-000000"
+    assert run_folders.find(Path("elsewhere"), str(folder / "dpo-000000")) == folder / "dpo-000000"
 
 
 def test_an_id_that_is_a_beginning_of_another_is_found(folder: Path) -> None:
     (folder / "sft-abc123-2" / "bundle").mkdir(parents=True)
-    assert runs.find(folder, "sft-abc123") == folder / "sft-abc123"
+    assert run_folders.find(folder, "sft-abc123") == folder / "sft-abc123"
 
 
 def test_an_ambiguous_beginning_lists_the_candidates(folder: Path) -> None:
     with pytest.raises(SmtrainError, match="any of 2 runs") as caught:
-        runs.find(folder, "sft")
+        run_folders.find(folder, "sft")
     assert "sft-abc123\n  sft-abd456" in str(caught.value)
     assert "dpo" not in str(caught.value)
 
 
 def test_an_unknown_run_lists_those_there_are(folder: Path) -> None:
     with pytest.raises(SmtrainError, match="There is no run `kto`") as caught:
-        runs.find(folder, "kto")
+        run_folders.find(folder, "kto")
     assert "dpo-000000" in str(caught.value)
 
 
@@ -65,9 +65,9 @@ def test_an_unknown_run_lists_those_there_are(folder: Path) -> None:
     [RECEIPT, dataclasses.replace(RECEIPT, state=State.FAILED, exit_code=7, ended=3.25, run_id="é \\ 'x'")],
 )
 def test_a_receipt_is_read_as_it_was_written(tmp_path: Path, receipt: Receipt) -> None:
-    assert runs.read_receipt(tmp_path) is None
-    runs.write_receipt(tmp_path, receipt)
-    assert runs.read_receipt(tmp_path) == receipt
+    assert receipts.read(tmp_path) is None
+    receipts.write(tmp_path, receipt)
+    assert receipts.read(tmp_path) == receipt
     assert [path.name for path in tmp_path.iterdir()] == ["receipt.json"]
 
 
@@ -75,7 +75,7 @@ def test_a_receipt_is_read_as_it_was_written(tmp_path: Path, receipt: Receipt) -
 def test_a_broken_receipt_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "receipt.json").write_text(text)
     with pytest.raises(SmtrainError, match="is no receipt"):
-        runs.read_receipt(tmp_path)
+        receipts.read(tmp_path)
 
 
 # --------------------------------------------------------------------------------------------------------------- state
@@ -102,7 +102,7 @@ def test_the_state_of_a_run_that_nobody_watched_follows_from_what_its_script_rec
     (tmp_path / "step").write_text("merge\n")
     now = runs.current(tmp_path, RECEIPT)
     assert (now.state, now.step) == (state, "merge")
-    assert runs.read_receipt(tmp_path) == now
+    assert receipts.read(tmp_path) == now
 
 
 def test_a_final_receipt_stays_as_it_is(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_final_receipt_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_the_end_that_was_written_down_meanwhile_counts(tmp_path: Path) -> None:
     final = dataclasses.replace(RECEIPT, state=State.STOPPED, exit_code=143)
-    runs.write_receipt(tmp_path, final)
+    receipts.write(tmp_path, final)
     assert runs.current(tmp_path, RECEIPT) == final
 
 
@@ -227,11 +227,11 @@ def test_a_damaged_receipt_is_named(text: str, folder: Path) -> None:
     path = folder / "sft-abc123" / "receipt.json"
     path.write_text(text)
     with pytest.raises(SmtrainError) as caught:
-        runs.read_receipt(path.parent)
+        receipts.read(path.parent)
     assert f"{path} is no receipt" in str(caught.value)
 
 
 def test_a_run_elsewhere_is_spoken_of_by_its_quoted_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert runs.spoken(tmp_path / "runs" / "sft-1") == "sft-1"
-    assert runs.spoken(Path("a $(x)/sft-1")) == "'a $(x)/sft-1'"
+    assert run_folders.spoken(tmp_path / "runs" / "sft-1") == "sft-1"
+    assert run_folders.spoken(Path("a $(x)/sft-1")) == "'a $(x)/sft-1'"

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from launching import environment
 
-from smtrain import process_tree, runs, workload
+from smtrain import process_tree, receipts, runs, workload
 from smtrain.errors import ExitCode, SmtrainError
 from smtrain.spec import Exec, LogLine, Progress, Receipt, State
 
@@ -108,7 +108,7 @@ def test_output_is_shown_line_by_line_and_kept(run_dir: Path) -> None:
     assert watching.lines == ["one", "two é", "three"]
     assert (run_dir / "logs" / "workload.log").read_text() == "one\ntwo é\nthree\n"
     assert (final.state, final.exit_code) == (State.SUCCEEDED, 0)
-    assert runs.read_receipt(run_dir) == final
+    assert receipts.read(run_dir) == final
 
 
 def test_it_runs_in_the_bundles_folder_with_nothing_on_standard_input(run_dir: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_closed_standard_output_does_not_end_the_run(run_dir: Path) -> None:
     assert runs.tail(run_dir, 1) == ("end",)
     assert child.stderr is not None
     assert child.stderr.read() == ""
-    last = runs.read_receipt(run_dir)
+    last = receipts.read(run_dir)
     assert last is not None
     assert last.state is State.SUCCEEDED
 
@@ -255,7 +255,7 @@ def test_a_signal_is_passed_on_and_waited_for(run_dir: Path, number: signal.Sign
     assert out.splitlines()[-1] == "stopped"
     assert "asked the run to end" in out
     assert err == ""
-    last = runs.read_receipt(run_dir)
+    last = receipts.read(run_dir)
     assert last is not None
     assert (last.state, last.exit_code) == (State.STOPPED, 128 + number)
 
@@ -267,7 +267,7 @@ def test_a_second_signal_kills(run_dir: Path) -> None:
     until((run_dir / "bundle" / "asked").exists)
     child.send_signal(signal.SIGINT)
     child.communicate(timeout=20)
-    last = runs.read_receipt(run_dir)
+    last = receipts.read(run_dir)
     assert last is not None
     assert (last.state, last.exit_code) == (State.STOPPED, 137)
 
@@ -307,7 +307,7 @@ def test_the_run_goes_on_when_smtrain_is_killed(run_dir: Path) -> None:
     until((run_dir / "bundle" / "ready").exists)
     child.kill()
     child.communicate()
-    was = runs.read_receipt(run_dir)
+    was = receipts.read(run_dir)
     assert was is not None
     assert runs.current(run_dir, was).state is State.RUNNING
     leader = json.loads((run_dir / "workload.json").read_text())["pid"]
@@ -316,19 +316,19 @@ def test_the_run_goes_on_when_smtrain_is_killed(run_dir: Path) -> None:
     until(lambda: not runs.is_running(run_dir))
     assert runs.tail(run_dir, 1) == ("end",)
     assert runs.current(run_dir, was).state is State.SUCCEEDED
-    assert runs.read_receipt(run_dir) == runs.current(run_dir, was)
+    assert receipts.read(run_dir) == runs.current(run_dir, was)
 
 
 def test_the_metrics_of_a_run_that_nobody_watched_to_its_end_are_kept(run_dir: Path) -> None:
     row = '{"current_steps": 1, "total_steps": 1, "loss": 2.0}'
     source = f"import pathlib; pathlib.Path('../work/out/log.jsonl').write_text({row!r} + chr(10))"
     launch(run_dir, source, progress=PROGRESS)
-    was = runs.read_receipt(run_dir)
+    was = receipts.read(run_dir)
     assert was is not None
     (run_dir / "metrics.jsonl").unlink()
     runs.current(run_dir, replace(was, state=State.RUNNING))  # what was written down before it ended
     assert not (run_dir / "metrics.jsonl").exists()  # the end was written down by somebody
-    runs.write_receipt(run_dir, replace(was, state=State.RUNNING))
+    receipts.write(run_dir, replace(was, state=State.RUNNING))
     runs.current(run_dir, replace(was, state=State.RUNNING))
     assert runs.final_metric(run_dir, "loss") == 2.0
 
@@ -341,7 +341,7 @@ def test_a_run_that_is_gone_without_a_word_is_lost_and_can_be_run_again(run_dir:
     child.communicate()
     assert runs.is_running(run_dir)
     process_tree.end(run_dir, grace_s=0)
-    was = runs.read_receipt(run_dir)
+    was = receipts.read(run_dir)
     assert was is not None
     now = runs.current(run_dir, was)
     assert (now.state, now.step, now.exit_code) == (State.LOST, "train", None)
@@ -358,7 +358,7 @@ def test_workers_that_outlive_everything_else_count_as_the_run(run_dir: Path) ->
     os.kill(leader, signal.SIGKILL)
     until(lambda: process_tree.process(leader) is None)
     assert runs.is_running(run_dir)
-    was = runs.read_receipt(run_dir)
+    was = receipts.read(run_dir)
     assert was is not None
     assert runs.stop(run_dir, was).state is State.LOST
     assert not runs.is_running(run_dir)
@@ -372,7 +372,7 @@ def test_a_detached_run_goes_on_alone_and_ends_with_a_receipt(run_dir: Path) -> 
     child = start(run_dir, source, detach=True)
     out, err = child.communicate(timeout=20)
     assert (child.returncode, out, err) == (0, "running\n", "")
-    was = runs.read_receipt(run_dir)
+    was = receipts.read(run_dir)
     assert was is not None
     assert runs.current(run_dir, was).state is State.RUNNING
     (run_dir / "bundle" / "go").touch()
@@ -384,7 +384,7 @@ def test_a_detached_run_goes_on_alone_and_ends_with_a_receipt(run_dir: Path) -> 
 def test_a_detached_run_can_be_stopped(run_dir: Path) -> None:
     start(run_dir, SAVES, detach=True).communicate(timeout=20)
     until((run_dir / "bundle" / "ready").exists)
-    was = runs.read_receipt(run_dir)
+    was = receipts.read(run_dir)
     assert was is not None
     final = runs.stop(run_dir, was)
     assert (final.state, final.exit_code) == (State.STOPPED, 143)

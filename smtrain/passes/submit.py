@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
-from smtrain import runs, workload
+from smtrain import receipts, runs, workload
 from smtrain.errors import ExitCode, SmtrainError, fail
 from smtrain.interfaces import Backend
 from smtrain.manifest import Manifest
@@ -91,15 +91,15 @@ def submit_together(
             handed.append(Handed(run_dir=run_dir, document=_document(last, run_dir), receipt=receipt))
         if not isinstance(backend, HandsOverTogether):
             raise _not_by(handed[0].receipt.backend, handed[0].run_dir)
-        receipts = backend.hand_over_together(handed, observer=Careful(observer))
-        for run, receipt in zip(handed, receipts, strict=True):
-            runs.write_receipt(run.run_dir, receipt)
-        return {run.run_dir: receipt for run, receipt in zip(handed, receipts, strict=True)}
+        now = backend.hand_over_together(handed, observer=Careful(observer))
+        for run, receipt in zip(handed, now, strict=True):
+            receipts.write(run.run_dir, receipt)
+        return {run.run_dir: receipt for run, receipt in zip(handed, now, strict=True)}
 
 
 def _starting(run_dir: Path, manifest: Manifest) -> Receipt:
     """Returns a receipt to begin with: of the job that this run has at the target, where it has one."""
-    before = runs.read_receipt(run_dir)
+    before = receipts.read(run_dir)
     if before and before.job:
         return before
     tries = before.tries if before else 1
@@ -134,7 +134,7 @@ def _handed_over(
     if not isinstance(hands, HandsOver):
         raise _not_by(receipt.backend, run_dir)
     receipt = hands.hand_over(run_dir, _document(action, run_dir), receipt, observer=Careful(observer))
-    runs.write_receipt(run_dir, receipt)
+    receipts.write(run_dir, receipt)
     return receipt
 
 
@@ -178,7 +178,7 @@ def _do(
             from smtrain.aws import api_calls
 
             receipt = api_calls.make(run_dir / "bundle", action, receipt, observer=Careful(observer))
-    runs.write_receipt(run_dir, receipt)
+    receipts.write(run_dir, receipt)
     return receipt
 
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
-from smtrain import runs
+from smtrain import run_folders
 from smtrain.command_line import CommandLine
 from smtrain.console import Console
 from smtrain.errors import ExitCode, fail
@@ -42,7 +42,7 @@ def _bundle(text: str, runs_dir: Path) -> Path:
             return folder
     if path.exists():
         raise fail(what=f"`{path}` holds no bundle.", fix="Give a run's folder, its bundle folder, or its id.")
-    return runs.find(runs_dir, text) / "bundle"
+    return run_folders.find(runs_dir, text) / "bundle"
 
 
 def changes(old: Manifest, new: Manifest) -> Iterator[tuple[str, str]]:

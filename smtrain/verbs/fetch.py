@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smtrain import runs
+from smtrain import run_folders, runs
 from smtrain.command_line import FETCHABLE, CommandLine
 from smtrain.console import Console
 from smtrain.console_view import view
@@ -31,7 +31,7 @@ def fetch(line: CommandLine, console: Console) -> ExitCode:
         remote.keep_metrics(run_dir, fields)
     if not found:
         what = f"{receipt.run_id} has left nothing of that so far: {', '.join(parts)}."
-        raise fail(what, f"See smtrain status {runs.spoken(run_dir)}", code=ExitCode.REMOTE_REFUSED)
+        raise fail(what, f"See smtrain status {run_folders.spoken(run_dir)}", code=ExitCode.REMOTE_REFUSED)
     console.rows(("fetched", str(path)) for path in found)
     console.result({"run_id": receipt.run_id, "run_dir": str(run_dir), "fetched": [str(path) for path in found]})
     return ExitCode.DONE

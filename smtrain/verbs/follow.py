@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from smtrain import costs, runs
+from smtrain import costs, receipts, run_folders
 from smtrain.command_line import CommandLine
 from smtrain.console import Console
 from smtrain.errors import ExitCode, Problem, Severity, SmtrainError, fail
@@ -27,9 +27,9 @@ def ps(line: CommandLine, console: Console) -> ExitCode:
     folder = Path(line.options.runs_dir)
     known: list[tuple[Path, Receipt]] = []
     doubts: dict[Problem, None] = {}
-    for run_dir in runs.all_runs(folder):
+    for run_dir in run_folders.all_runs(folder):
         try:
-            receipt = runs.read_receipt(run_dir)
+            receipt = receipts.read(run_dir)
         except SmtrainError as error:
             doubts |= dict.fromkeys(error.problems)
             continue
@@ -46,7 +46,7 @@ def ps(line: CommandLine, console: Console) -> ExitCode:
         console.say(f"{row}  {hosts}  {costs.so_far(receipt)}".rstrip())
     if not known:
         console.say(f"no runs in {folder}")
-    console.result([{**runs.as_json(receipt), "run_dir": str(run_dir)} for run_dir, receipt in known])
+    console.result([{**receipts.as_json(receipt), "run_dir": str(run_dir)} for run_dir, receipt in known])
     return ExitCode.DONE
 
 
@@ -68,7 +68,7 @@ def status(line: CommandLine, console: Console) -> ExitCode:
     console.rows(_status(receipt))
     if (failed or receipt.exit_code) and not console.as_json:
         _show_last_lines(run_dir, receipt, backend, console)
-    console.result({**runs.as_json(receipt), "run_dir": str(run_dir)})
+    console.result({**receipts.as_json(receipt), "run_dir": str(run_dir)})
     return ExitCode.WORKLOAD_FAILED if failed else ExitCode.DONE
 
 
@@ -117,7 +117,7 @@ def stop(line: CommandLine, console: Console) -> ExitCode:
     receipt = backend.stop(run_dir, receipt)
     ending = receipt.state is State.RUNNING
     console.say(f"{receipt.run_id}: {'was asked to end, and is at it' if ending else receipt.state.value}")
-    console.result(runs.as_json(receipt))
+    console.result(receipts.as_json(receipt))
     return ExitCode.DONE
 
 
@@ -128,8 +128,8 @@ def known_run(line: CommandLine) -> tuple[Path, Receipt, Backend[object]]:
       SmtrainError: there is no such run, or it was never launched.
     """
     options = line.options
-    run_dir = runs.find(Path(options.runs_dir), options.id)
-    receipt = runs.read_receipt(run_dir)
+    run_dir = run_folders.find(Path(options.runs_dir), options.id)
+    receipt = receipts.read(run_dir)
     if receipt is None:
         quoted = shlex.quote(str(run_dir))
         raise fail(what=f"`{run_dir.name}` was planned and never launched.", fix=f"Launch it: smtrain submit {quoted}")

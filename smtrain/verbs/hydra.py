@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from smtrain import plan as plan_facts
-from smtrain import runs
+from smtrain import receipts
 from smtrain.command_line import CommandLine
 from smtrain.completion import ZSH_PRELUDE, typed_line
 from smtrain.console import Console
@@ -139,7 +139,7 @@ def _sweep(hydra: Hydra, line: CommandLine, request: Request, overrides: list[st
 
 
 def _is_done(compiled: Compiled) -> bool:
-    receipt = runs.read_receipt(compiled.run_dir)
+    receipt = receipts.read(compiled.run_dir)
     return receipt is not None and receipt.state is State.SUCCEEDED
 
 

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from smtrain import runs
+from smtrain import receipts
 from smtrain.console import Console
 from smtrain.console_view import view
 from smtrain.errors import SmtrainError, fail
@@ -76,7 +76,7 @@ def before(launch: Launch, registry: Registry, console: Console) -> Receipt | No
     Raises:
       SmtrainError: it would go on from a checkpoint though it is not to, or its state cannot be told.
     """
-    receipt = runs.read_receipt(launch.run_dir)
+    receipt = receipts.read(launch.run_dir)
     if receipt is not None and receipt.state is State.RUNNING and launch.is_remote:
         receipt = registry.backend(receipt.backend).status(launch.run_dir, receipt)
         if receipt.state is State.RUNNING:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from smtrain import runs
+from smtrain import receipts
 from smtrain.command_line import CommandLine
 from smtrain.console import Console
 from smtrain.console_view import view
@@ -122,6 +122,6 @@ def _ended(compiled: Compiled, run_dir: Path, receipt: Receipt, console: Console
     console.rows([("rehearsal", remote.state(receipt)), ("kept in", str(run_dir))])
     if receipt.state is State.SUCCEEDED:
         console.rows([("launch", f"smtrain submit {compiled.run_dir}")])
-    console.result({**runs.as_json(receipt), "run_dir": str(run_dir), "rehearsal_of": compiled.run_id})
+    console.result({**receipts.as_json(receipt), "run_dir": str(run_dir), "rehearsal_of": compiled.run_id})
     codes = {State.SUCCEEDED: ExitCode.DONE, State.STOPPED: ExitCode.INTERRUPTED}
     return codes.get(receipt.state, ExitCode.WORKLOAD_FAILED)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from smtrain import loss_curve, runs
+from smtrain import loss_curve, run_folders, runs
 from smtrain.console import Console
 from smtrain.errors import SmtrainError
 from smtrain.interfaces import Backend
@@ -64,7 +64,7 @@ def keep_metrics(run_dir: Path, fields: Progress) -> str | None:
 
 def goes_on(run_dir: Path) -> str:
     """Returns how to come back to a run that nobody follows any more."""
-    name = runs.spoken(run_dir)
+    name = run_folders.spoken(run_dir)
     return (
         f"{run_dir.name} goes on without you.\n"
         f"  Follow it: smtrain logs {name} -f\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from smtrain import actions, costs, plan, runs
+from smtrain import actions, costs, plan, receipts, run_folders
 from smtrain.command_line import CommandLine
 from smtrain.console import Console
 from smtrain.errors import ExitCode
@@ -77,7 +77,7 @@ def _ended(launch: Launch, launched: Launched, console: Console) -> ExitCode:
     run_dir, receipt = launch.run_dir, launched.receipt
     if not launched.left:
         console.rows(_results(launch, receipt))
-    console.result({**runs.as_json(receipt), "run_dir": str(run_dir), "outputs": dict(_outputs(run_dir))})
+    console.result({**receipts.as_json(receipt), "run_dir": str(run_dir), "outputs": dict(_outputs(run_dir))})
     if launched.left:
         return ExitCode.INTERRUPTED
     match receipt.state:
@@ -102,9 +102,9 @@ def _results(launch: Launch, receipt: Receipt) -> Iterator[tuple[str, str]]:
     if receipt.usd is not None:
         yield "cost", costs.so_far(receipt)
     if launch.is_remote and receipt.state is State.RUNNING:
-        yield "follow", f"smtrain logs {runs.spoken(launch.run_dir)} -f"
+        yield "follow", f"smtrain logs {run_folders.spoken(launch.run_dir)} -f"
     elif launch.is_remote and receipt.state is State.SUCCEEDED:
-        yield "fetch", f"smtrain fetch {runs.spoken(launch.run_dir)}"
+        yield "fetch", f"smtrain fetch {run_folders.spoken(launch.run_dir)}"
     yield from _outputs(launch.run_dir)
 
 

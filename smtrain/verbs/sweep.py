@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 
-from smtrain import costs, runs
+from smtrain import costs, receipts, run_folders, runs
 from smtrain.console import Console
 from smtrain.errors import ExitCode, fail
 from smtrain.passes.compose import Request, as_typed
@@ -47,7 +47,7 @@ class Point:
         overrides = tuple(as_typed(str(text)) for text in HydraConfig.get().overrides.task)
         console = Console(as_json=self.as_json)
         compiled, receipt = self._run(replace(self.request, overrides=overrides), console)
-        console.result({**runs.as_json(receipt), "run_dir": str(compiled.run_dir), "overrides": list(overrides)})
+        console.result({**receipts.as_json(receipt), "run_dir": str(compiled.run_dir), "overrides": list(overrides)})
         objective = compiled.execution.objective
         if receipt.state is State.RUNNING and objective is None:
             return None
@@ -56,7 +56,7 @@ class Point:
             where = () if receipt.job else (f"step `{receipt.step}`, exit code {receipt.exit_code}",)
             why = ": ".join((*where, *filter(None, (receipt.reason,))))
             what = f"{compiled.run_id} {receipt.state.value}: {why.rstrip('.')}."
-            raise fail(what, f"See smtrain logs {runs.spoken(compiled.run_dir)}", code=ExitCode.WORKLOAD_FAILED)
+            raise fail(what, f"See smtrain logs {run_folders.spoken(compiled.run_dir)}", code=ExitCode.WORKLOAD_FAILED)
         if objective is None:
             return None
         value = runs.final_metric(compiled.run_dir, objective)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from smtrain import runs
+from smtrain import receipts
 from smtrain.console import Console
 from smtrain.console_view import view
 from smtrain.errors import fail
@@ -38,7 +38,7 @@ def submit(points: Sequence[GridPoint], compiled: Sequence[Compiled], console: C
         what = f"The jobs of the sweep go to their target together, and nobody waits for their `{objective}`."
         raise fail(what, "Leave `objective` out, or submit each job by itself.", key="objective")
     registry = Registry()
-    receipts: dict[str, Receipt] = {}
+    known: dict[str, Receipt] = {}
     waiting: list[Compiled] = []
     for each in {each.run_id: each for each in compiled}.values():
         write(each)
@@ -47,13 +47,13 @@ def submit(points: Sequence[GridPoint], compiled: Sequence[Compiled], console: C
         if receipt is None:
             waiting.append(each)
         else:
-            receipts[each.run_id] = receipt
+            known[each.run_id] = receipt
     if waiting:
-        receipts |= _submitted(waiting, registry, console)
+        known |= _submitted(waiting, registry, console)
     for point, each in zip(points, compiled, strict=True):
-        receipt = receipts[each.run_id]
+        receipt = known[each.run_id]
         console.say(f"{each.run_id}: {remote.state(receipt)}")
-        console.result({**runs.as_json(receipt), "run_dir": str(each.run_dir), "overrides": list(point.overrides)})
+        console.result({**receipts.as_json(receipt), "run_dir": str(each.run_dir), "overrides": list(point.overrides)})
 
 
 def _submitted(waiting: Sequence[Compiled], registry: Registry, console: Console) -> dict[str, Receipt]:

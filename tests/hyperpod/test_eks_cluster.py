@@ -18,7 +18,7 @@ import pytest
 from eks_jobs import IMAGE
 from plain_trainer import plain_trainer
 
-from smtrain import runs
+from smtrain import receipts
 from smtrain.cli import main
 from smtrain.spec import State
 
@@ -130,14 +130,14 @@ def test_a_job_that_is_stopped_is_gone_and_one_that_somebody_deleted_is_lost(nam
     run_dir = only_run()
     assert main(["stop", run_dir.name]) == 0
     assert found(namespace, KINDS["hyperpod"])["items"] == []
-    receipt = runs.read_receipt(run_dir)
+    receipt = receipts.read(run_dir)
     assert receipt is not None
     assert receipt.state is State.STOPPED
     launch("submit", str(run_dir))
     (job,) = found(namespace, KINDS["hyperpod"])["items"]
     kubectl("delete", KINDS["hyperpod"], job["metadata"]["name"], f"--namespace={namespace}")
     main(["status", run_dir.name])
-    receipt = runs.read_receipt(run_dir)
+    receipt = receipts.read(run_dir)
     assert receipt is not None
     assert receipt.state is State.LOST
 

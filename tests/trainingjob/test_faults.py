@@ -14,7 +14,7 @@ from commands import Smtrain
 from fault_proxy import Fault, proxy
 from plain_jobs import BUCKET, TRAINS, TWO, created, metrics, script, start, stored
 
-from smtrain import runs
+from smtrain import receipts
 
 pytest_plugins = ("plain_account", "plain_trainer")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_trainer")]
@@ -200,7 +200,7 @@ def test_a_command_that_was_killed_between_upload_and_create_sends_nothing_again
         sent = [path for method, path in wire.requests if method == "PUT"]
         assert sent
         (run_dir,) = Path("runs").glob("smtrain-*")
-        assert runs.read_receipt(run_dir) is None
+        assert receipts.read(run_dir) is None
         wire.requests.clear()
         run_id = submit(smtrain, *words, text)
         assert [path for method, path in wire.requests if method == "PUT"] == []

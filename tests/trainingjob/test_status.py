@@ -16,7 +16,7 @@ from smtrain_trainingjob.following.stop import stop
 from submitted_runs import request_of, run_of
 from submitted_runs import submitted as submit
 
-from smtrain import runs
+from smtrain import receipts
 from smtrain.errors import ExitCode, SmtrainError
 from smtrain.spec import State
 
@@ -39,7 +39,7 @@ def test_a_job_that_succeeded_has_its_end_and_its_cost(account, tmp_path):
     assert now.started == description["CreationTime"].timestamp()
     assert now.usd == pytest.approx(description["BillableTimeInSeconds"])
     assert now.step in ("Training", "Uploading")
-    assert runs.read_receipt(run_dir) == now
+    assert receipts.read(run_dir) == now
 
 
 def test_a_job_that_failed_says_why_and_with_which_exit_code(account, tmp_path):
@@ -103,7 +103,7 @@ def test_a_refusal_is_an_error_of_its_kind_and_the_receipt_stays(account, tmp_pa
     finally:
         account.refuse("DescribeTrainingJob", None)
     assert raised.value.exit_code is ExitCode.REMOTE_REFUSED
-    assert runs.read_receipt(run_dir) is None
+    assert receipts.read(run_dir) is None
 
 
 @pytest.mark.parametrize("damage", ["", "[]", "{}", '{"TrainingJobName": "x"}'])

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from smtrain.plugin import Receipt, State, aws, runs
+from smtrain.plugin import Receipt, State, aws, receipts
 from smtrain_trainingjob.following import price, submitted
 from smtrain_trainingjob.following.submitted import Submitted
 
@@ -54,7 +54,7 @@ def status(run_dir: Path, receipt: Receipt) -> Receipt:
     # A disk that is full, or not ours: the state is told all the same, and asked for again the next time.
     with contextlib.suppress(OSError):
         if now != receipt:
-            runs.write_receipt(run_dir, now)
+            receipts.write(run_dir, now)
     return now
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import cast
 
-from smtrain.plugin import Json, Observer, Receipt, Rehearsal, SmtrainError, State, aws, runs, s3_objects
+from smtrain.plugin import Json, Observer, Receipt, Rehearsal, SmtrainError, State, aws, receipts, s3_objects
 from smtrain_trainingjob.rehearsal import docker, stand_ins
 from smtrain_trainingjob.rehearsal.channel import Channel, TransferFailed, path_below
 from smtrain_trainingjob.rehearsal.engine import JobRun, best_isolation
@@ -85,7 +85,7 @@ def rehearse(run_dir: Path, rehearsal: Rehearsal, *, env: Mapping[str, str], obs
     for line in _report(results, outcome):
         observer.line(line)
     ended = _receipt(receipt, outcome, results)
-    runs.write_receipt(run_dir, ended)
+    receipts.write(run_dir, ended)
     return ended
 
 

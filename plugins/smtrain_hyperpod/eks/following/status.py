@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from smtrain.plugin import Json, Receipt, SmtrainError, State, runs
+from smtrain.plugin import Json, Receipt, SmtrainError, State, receipts
 from smtrain_hyperpod.eks import kubectl, pod, submission
 from smtrain_hyperpod.eks.following import conditions
 from smtrain_hyperpod.eks.kubectl import Kubectl
@@ -39,7 +39,7 @@ def status(run_dir: Path, receipt: Receipt) -> Receipt:
     # A disk that is full, or not ours: the state is told all the same, and asked for again the next time.
     with contextlib.suppress(OSError):
         if now != receipt:
-            runs.write_receipt(run_dir, now)
+            receipts.write(run_dir, now)
     return now
 
 

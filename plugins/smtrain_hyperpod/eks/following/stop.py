@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from smtrain.plugin import LogLine, Receipt, State, runs
+from smtrain.plugin import LogLine, Receipt, State, receipts
 from smtrain_hyperpod.eks import kubectl, submission
 from smtrain_hyperpod.eks.following import logs, status
 
@@ -48,7 +48,7 @@ def stop(run_dir: Path, receipt: Receipt, *, poll_s: float = 2.0) -> Receipt:
         streams.close()
     reason = f"{len(left)} pods are still ending: {', '.join(left)}" if left else ""
     now = replace(receipt, state=State.STOPPED, ended=time.time(), reason=reason)
-    runs.write_receipt(run_dir, now)
+    receipts.write(run_dir, now)
     return now
 
 

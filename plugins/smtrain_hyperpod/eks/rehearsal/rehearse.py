@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from smtrain.plugin import Json, Observer, Problem, Receipt, Rehearsal, SmtrainError, State, runs, shell
+from smtrain.plugin import Json, Observer, Problem, Receipt, Rehearsal, SmtrainError, State, receipts, shell
 from smtrain_hyperpod.eks import operators, submission
 from smtrain_hyperpod.eks.following.conditions import CONSEQUENCES
 from smtrain_hyperpod.eks.rehearsal import mount
@@ -57,7 +57,7 @@ def rehearse(run_dir: Path, rehearsal: Rehearsal, *, env: Mapping[str, str], obs
     for line in kept:
         observer.line(line)
     ended = _receipt(started, running.codes, pods, stopped=stopped, timed_out=timed_out, kept=bool(kept))
-    runs.write_receipt(run_dir, ended)
+    receipts.write(run_dir, ended)
     return ended
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from smtrain.plugin import Receipt, State, runs
+from smtrain.plugin import Receipt, State, receipts
 from smtrain_hyperpod.slurm.following import job_look, submitted
 from smtrain_hyperpod.slurm.following.job_look import Look
 from smtrain_hyperpod.transport.reached import login_node
@@ -42,7 +42,7 @@ def status(run_dir: Path, receipt: Receipt) -> Receipt:
     # A disk that is full, or not ours: the state is told all the same, and asked for again the next time.
     with contextlib.suppress(OSError):
         if now != receipt:
-            runs.write_receipt(run_dir, now)
+            receipts.write(run_dir, now)
     return now
 
 

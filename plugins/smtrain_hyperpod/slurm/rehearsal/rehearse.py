@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from smtrain.plugin import Observer, Receipt, Rehearsal, SmtrainError, State, runs, workload
+from smtrain.plugin import Observer, Receipt, Rehearsal, SmtrainError, State, receipts, runs, workload
 from smtrain_hyperpod.slurm.following import submitted
 from smtrain_hyperpod.slurm.following.submitted import Target
 from smtrain_hyperpod.slurm.rehearsal import inputs, local_slurm, stand_ins
@@ -38,7 +38,7 @@ def rehearse(run_dir: Path, rehearsal: Rehearsal, *, env: Mapping[str, str], obs
         if local_slurm.is_there()
         else _with_stand_ins(run_dir, target, receipt, env={**env, **variables}, rehearsal=rehearsal, observer=observer)
     )
-    runs.write_receipt(run_dir, ended)
+    receipts.write(run_dir, ended)
     return ended
 
 
