@@ -12,7 +12,7 @@ from smtrain_native.options import NativeOptions
 _FILLED_IN = frozenset(
     {"train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping"}
 )
-"""Keys of a DeepSpeed document that runtime/engine.py sets, whatever they say."""
+"""Keys of a DeepSpeed document that runtime/zero_engine.py sets, whatever they say."""
 
 _OWN = ("optimizer", "scheduler")
 _OURS = (places.DOCUMENT, places.OUTPUT, places.MERGED, places.DATA, places.INPUTS, "smtrain_native")
