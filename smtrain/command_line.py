@@ -194,7 +194,7 @@ def _plain(verb: str, rest: list[str]) -> CommandLine:
         parser.add_argument("b", help="another")
         parser.add_argument("--runs-dir", default="runs", help="folder that holds the runs (runs)")
     if verb == "import":
-        parser.add_argument("tool", help="what to import, e.g. llamafactory")
+        parser.add_argument("tool", help="what to import, e.g. llamafactory; smtrain plugins lists them all")
         parser.add_argument("file", help="its configuration file")
         parser.add_argument("--root", default=".", help="folder that relative paths in it start at (.)")
         parser.add_argument("-o", "--output", help="write the config here rather than to stdout")
