@@ -9,6 +9,8 @@ import torch
 from native_trainings import PAIRS
 from smtrain_native.runtime import attention, cpu_attention
 from smtrain_native.runtime.layout import Layout, pack
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import varlen
 
 HEADS, WIDTH = 4, 16
 
@@ -86,6 +88,31 @@ def test_what_a_varlen_kernel_is_told_is_the_same_attention(share_prompts: bool)
         found.append(torch.einsum("hqk,khd->qhd", weights, v[first:last].repeat_interleave(2, 1)))
     wanted = written_out(layout, *qkv(layout, 2), None)[0]
     torch.testing.assert_close(torch.cat(found), wanted)
+
+
+@pytest.mark.parametrize("key_heads", [HEADS, 2])
+@pytest.mark.parametrize("window", [None, 4])
+def test_torchs_varlen_kernel_takes_the_call(key_heads: int, window: int | None):
+    """Its shapes and its gradient's are worked out without a GPU."""
+    layout = pack(PAIRS, share_prompts=True)
+    with FakeTensorMode(allow_non_fake_inputs=True), attention.over(layout, "flash"):
+        tensors = [each.detach().bfloat16().requires_grad_() for each in qkv(layout, key_heads)]
+        found, _ = attention.attention(torch.nn.Module(), *tensors, None, scaling=0.3, sliding_window=window)
+        found.sum().backward()
+    assert found.shape == (1, layout.tokens, HEADS, WIDTH)
+    assert [each.grad.shape for each in tensors] == [each.shape for each in tensors]
+
+
+def test_an_older_torch_whose_varlen_kernel_has_no_window_attends_by_segments(monkeypatch: pytest.MonkeyPatch):
+    def of_2_10(query, key, value, *more, is_causal=False, return_aux=None): ...
+
+    assert attention._flash_kernel() is attention._torch_varlen
+    attention._has_torch_varlen.cache_clear()
+    try:
+        monkeypatch.setattr(varlen, "varlen_attn", of_2_10)
+        assert attention._flash_kernel() is None
+    finally:
+        attention._has_torch_varlen.cache_clear()
 
 
 @pytest.mark.parametrize("asked", [{"softcap": 30.0}, {"s_aux": torch.zeros(HEADS)}, {"dropout": 0.1}])

@@ -7,7 +7,9 @@ tokens see which is told beside the call, by `over(layout)`: a model need not ha
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -260,7 +262,17 @@ Kernel = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, FlashRows, "float |
 def _flash_kernel() -> Kernel | None:
     if importlib.util.find_spec("flash_attn") is not None:
         return _flash_attn
-    return _torch_varlen if importlib.util.find_spec("torch.nn.attention.varlen") is not None else None
+    return _torch_varlen if _has_torch_varlen() else None
+
+
+@functools.cache
+def _has_torch_varlen() -> bool:
+    """Whether torch has the kernel with all that is asked of it: since 2.12; 2.10 had neither scale nor window."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return False
+    return {"scale", "window_size", "enable_gqa"} <= inspect.signature(varlen_attn).parameters.keys()
 
 
 def _flash_attn(
