@@ -66,6 +66,10 @@ class SlurmMachine:
         words = self.ask("scontrol", "--oneliner", "show", "job", job).split()
         return next(word.partition("=")[2] for word in words if word.startswith(f"{name}="))
 
+    def jobs(self) -> set[str]:
+        """Returns the ids of the jobs that are waiting, running, or still ending."""
+        return set(self.ask("squeue", "--noheader", "--format=%A").split())
+
     def until(self, job: str, *states: str, timeout_s: float = 120) -> str:
         """Waits until a job is in one of these states, and returns it."""
         deadline = time.monotonic() + timeout_s
