@@ -115,6 +115,15 @@ def test_an_older_torch_whose_varlen_kernel_has_no_window_attends_by_segments(mo
         attention._has_torch_varlen.cache_clear()
 
 
+def test_on_a_gpu_without_a_kernel_for_rows_the_log_says_what_would_be_faster(monkeypatch: pytest.MonkeyPatch):
+    gpu = torch.device("cuda", 0)
+    assert attention.described("flash", gpu) == "a row in one kernel, of torch"
+    assert attention.described("segments", gpu) == "a row sequence by sequence"  # such as on a Turing
+    monkeypatch.setattr(attention, "_flash_kernel", lambda: None)
+    assert "flash-attn, or torch 2.12, would" in attention.described("segments", gpu)
+    assert "flash-attn" not in attention.described("segments", torch.device("cpu"))
+
+
 @pytest.mark.parametrize("asked", [{"softcap": 30.0}, {"s_aux": torch.zeros(HEADS)}, {"dropout": 0.1}])
 def test_what_it_cannot_do_is_refused(asked: dict[str, object]):
     layout = pack(PAIRS)

@@ -70,6 +70,7 @@ def test_a_family_says_what_it_says_itself(name: str, tmp_path: Path):
     causal = made(config, tmp_path)
     loaded = model.load(settings(tmp_path), torch.device("cpu"), trained=False)
     assert (loaded.kernel, loaded.shares_prompts) == (kernel, kernel == "segments")
+    assert bool(loaded.why_separate) == (kernel == "separate")
     layout = pack(PAIRS, share_prompts=loaded.shares_prompts)
     with torch.no_grad(), attention.over(layout, loaded.kernel):
         found = layout.sums(loaded.packed(layout))
@@ -80,6 +81,12 @@ def test_a_kernel_that_a_model_has_not_is_refused(tmp_path: Path):
     made(CONFIGS["state"][0], tmp_path)
     with pytest.raises(model.ModelError, match=r"trainer\.attention=separate"):
         model.load(settings(tmp_path, "segments"), torch.device("cpu"), trained=False)
+
+
+def test_one_kernel_for_a_row_is_refused_where_there_is_none(tmp_path: Path):
+    made(CONFIGS["tied"][0], tmp_path)
+    with pytest.raises(model.ModelError, match=r"not on cpu in torch\.float32: .* Say trainer\.attention=auto"):
+        model.load(settings(tmp_path, "flash"), torch.device("cpu"), trained=False)
 
 
 def test_a_quantised_model_is_refused(tmp_path: Path):

@@ -176,6 +176,19 @@ def test_a_checkpoint_evaluates_to_what_the_training_told(
         evaluate.main([str(here / "native.json"), "output/checkpoint-12", "--set", "evil"])
 
 
+@pytest.mark.parametrize(
+    ("attends", "told"),
+    [("auto", "a row sequence by sequence"), ("separate", "each sequence goes through the model by itself")],
+)
+def test_how_rows_attend_is_told(
+    here: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str], attends: str, told: str
+):
+    settings = runs.training(here, tiny_model, kind="sft")
+    model = dataclasses.replace(settings.model, attention=attends)
+    trained(here, dataclasses.replace(settings, model=model, training=Training(max_steps=1, precision="fp32")))
+    assert f"attention: {told}\n" in capsys.readouterr().out
+
+
 def test_a_sweep_over_beta_computes_the_reference_once(
     here: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -72,6 +72,21 @@ def has_flash(device: torch.device, dtype: torch.dtype) -> bool:
     return torch.cuda.get_device_capability(device)[0] >= ampere and _flash_kernel() is not None
 
 
+def described(kernel: str, device: torch.device) -> str:
+    """Returns how rows attend, for the log; and what would do it faster, where something would.
+
+    Args:
+      kernel: "segments", "flash" or "separate".
+      device: where it computes.
+    """
+    if kernel == "separate":
+        return "each sequence goes through the model by itself"
+    if kernel == "flash":
+        return f"a row in one kernel, {'of flash_attn' if _flash_kernel() is _flash_attn else 'of torch'}"
+    slow = device.type == "cuda" and _flash_kernel() is None
+    return f"a row sequence by sequence{'; flash-attn, or torch 2.12, would do it in one kernel' if slow else ''}"
+
+
 def attention(
     module: torch.nn.Module,
     query_1HTD: torch.Tensor,

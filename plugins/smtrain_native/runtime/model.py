@@ -29,12 +29,14 @@ class Loaded:
     Attributes:
       packed: what is trained.
       kernel: how its rows attend: "segments", "flash" or "separate".
+      why_separate: why they cannot attend otherwise; None if they can.
       shares_prompts: whether a pair's prompt stands once.
       predicts_untrained: whether tokens that are not trained on are predicted as well.
     """
 
     packed: PackedModel
     kernel: str
+    why_separate: str | None = None
     shares_prompts: bool
     predicts_untrained: bool
 
@@ -108,6 +110,7 @@ def load(
     # transformers shards what it loads while this lives (`is_deepspeed_zero3_enabled`).
     sharding = None if sharded is None else _sharding(sharded)
     causal = _causal(settings.model, torch.float32 if full else compute)
+    why = why_separate(causal)
     kernel = _kernel(settings.model, causal, device, compute)
     causal.set_output_embeddings(LogprobHead(_head(causal), _scores(causal.config)))
     model = _tuned(causal, settings, trained=trained)
@@ -122,7 +125,7 @@ def load(
     shares = kernel != "separate" and settings.batching.share_prompts
     # SamPO trains on a draw of tokens; the likelihood of the chosen response, which may be added, is of all of them.
     untrained = settings.kind == "preference" and settings.loss.kind == "sampo"
-    return Loaded(packed=packed, kernel=kernel, shares_prompts=shares, predicts_untrained=untrained)
+    return Loaded(packed=packed, kernel=kernel, why_separate=why, shares_prompts=shares, predicts_untrained=untrained)
 
 
 def _causal(model: Model, dtype: torch.dtype) -> Any:  # noqa: ANN401
@@ -155,9 +158,14 @@ def _kernel(model: Model, causal: Any, device: torch.device, compute: torch.dtyp
         raise ModelError(message)
     attention.register()
     causal.set_attn_implementation(attention.NAME)
-    if model.attention != "auto":
-        return model.attention
-    return "flash" if attention.has_flash(device, compute) else "segments"
+    has_flash = attention.has_flash(device, compute)
+    if model.attention == "flash" and not has_flash:
+        message = (
+            f"trainer.attention=flash: not on {device} in {compute}: it takes a GPU of Ampere or later, 16 bits, and "
+            "flash-attn or torch 2.12. Say trainer.attention=auto."
+        )
+        raise ModelError(message)
+    return "flash" if has_flash and model.attention != "segments" else "segments"
 
 
 def why_separate(causal: Any) -> str | None:  # noqa: ANN401

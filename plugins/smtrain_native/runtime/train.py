@@ -15,7 +15,17 @@ from pathlib import Path
 
 import torch
 
-from smtrain_native.runtime import checkpoint, ending, engine, losses, reference, saving, settings, token_store
+from smtrain_native.runtime import (
+    attention,
+    checkpoint,
+    ending,
+    engine,
+    losses,
+    reference,
+    saving,
+    settings,
+    token_store,
+)
 from smtrain_native.runtime.checkpoint import Position, Resumed
 from smtrain_native.runtime.epochs import Epochs, StepBatch
 from smtrain_native.runtime.evaluate import Evaluation
@@ -119,6 +129,8 @@ class Training:
             f"micro-batches are {plan.fill:.1%} full, the busiest process has {plan.imbalance:.3f} × the mean work",
             flush=True,
         )
+        reason = f": {self._loaded.why_separate}" if self._loaded.why_separate else ""
+        print(f"attention: {attention.described(self._loaded.kernel, self._processes.device)}{reason}", flush=True)
         reporter = Reporter(
             Path(self._run.output_dir),
             self._run.reports,
