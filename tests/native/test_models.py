@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from native_trainings import PAIRS, VOCABULARY
 from smtrain_native.runtime import attention, model
 from smtrain_native.runtime.layout import pack
 from smtrain_native.runtime.settings import Data, Model, Settings, Training, Tuning
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 SIZES = {
     "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 8,
@@ -81,6 +83,29 @@ def test_a_kernel_that_a_model_has_not_is_refused(tmp_path: Path):
     made(CONFIGS["state"][0], tmp_path)
     with pytest.raises(model.ModelError, match=r"trainer\.attention=separate"):
         model.load(settings(tmp_path, "segments"), torch.device("cpu"), trained=False)
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+@pytest.mark.parametrize("name", ["tied", "qwen3", "window", "learned positions"])
+def test_a_family_goes_through_the_kernel_of_gpus(
+    name: str, tuning: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Without a GPU, types and shapes alone, forward and backward: torch works them out."""
+    made(CONFIGS[name][0], tmp_path)
+    told = replace(settings(tmp_path), tuning=Tuning(kind=tuning), training=Training(precision="bf16"))
+    packed = model.load(told, torch.device("cpu"), trained=True).packed
+    given, kernel = [], attention._torch_varlen
+    monkeypatch.setattr(attention, "_torch_varlen", lambda *call: given.append(call) or kernel(*call))
+    layout = pack(PAIRS, share_prompts=True)
+    with FakeTensorMode(allow_non_fake_inputs=True), attention.over(layout, "flash"):
+        logps = packed(layout)
+        layout.sums(logps).sum().backward()
+    assert (logps.shape, logps.dtype) == (layout.targets_R.shape, torch.float32)
+    assert {tensor.dtype for call in given for tensor in call[:3]} == {torch.bfloat16}
+    assert len(given) == SIZES["num_hidden_layers"]
+    trained = [each for each in packed.parameters() if each.requires_grad]
+    assert trained
+    assert all(each.grad is not None and each.grad.dtype == each.dtype for each in trained)
 
 
 def test_one_kernel_for_a_row_is_refused_where_there_is_none(tmp_path: Path):

@@ -216,8 +216,13 @@ def _flash(
     if kernel is None:
         message = "no FlashAttention kernel is installed"
         raise UnsupportedAttentionError(message)
-    rows = _flash_rows(layout, query_1HTD.device)
-    query_THD, key_TKD, value_TKD = (each.squeeze(0).transpose(0, 1) for each in (query_1HTD, key_1KTD, value_1KTD))
+    device = query_1HTD.device
+    rows = _flash_rows(layout, device)
+    # Autocast knows nothing of such a kernel, and rotating by angles in fp32 has made queries and keys fp32.
+    dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else query_1HTD.dtype
+    query_THD, key_TKD, value_TKD = (
+        each.squeeze(0).transpose(0, 1).to(dtype) for each in (query_1HTD, key_1KTD, value_1KTD)
+    )
     if rows.keys_K is not None:
         key_TKD, value_TKD = key_TKD.index_select(0, rows.keys_K), value_TKD.index_select(0, rows.keys_K)
     out_THD = kernel(query_THD, key_TKD, value_TKD, rows, scaling, -1 if window is None else window - 1)
