@@ -41,11 +41,11 @@ def written_out(layout: Layout, q: torch.Tensor, k: torch.Tensor, v: torch.Tenso
     return (weights @ v.repeat_interleave(groups, 1)).transpose(1, 2)
 
 
-@pytest.mark.parametrize("kernel", ["of a CPU", "of a CPU, part by part", "of anything"])
+@pytest.mark.parametrize("kernel", ["of a CPU", "of a CPU, part by part", "of anything", "of a row"])
 @pytest.mark.parametrize("share_prompts", [True, False])
 @pytest.mark.parametrize("key_heads", [HEADS, 2, 1])
 @pytest.mark.parametrize("window", [None, 4])
-def test_segments_attend_as_the_mask_says(
+def test_rows_attend_as_the_mask_says(
     share_prompts: bool, key_heads: int, window: int | None, kernel: str, monkeypatch: pytest.MonkeyPatch
 ):
     assert cpu_attention.can(*(each[0] for each in qkv(pack(PAIRS, share_prompts=True), key_heads)))
@@ -57,8 +57,10 @@ def test_segments_attend_as_the_mask_says(
     monkeypatch.setattr(cpu_attention, "_merged", lambda *parts: merged.append(parts) or merge(*parts))
     layout = pack(PAIRS, share_prompts=share_prompts)
     ours, theirs = qkv(layout, key_heads), qkv(layout, key_heads)
-    with attention.over(layout, "segments"):
-        found, _ = attention.attention(torch.nn.Module(), *ours, None, sliding_window=window)
+    monkeypatch.setattr(attention, "_flash_kernel", lambda: kernel_of_rows)
+    with attention.over(layout, "flash" if kernel == "of a row" else "segments"):
+        scaling = 1 / math.sqrt(WIDTH)
+        found, _ = attention.attention(torch.nn.Module(), *ours, None, scaling=scaling, sliding_window=window)
     wanted = written_out(layout, *theirs, window)
     torch.testing.assert_close(found, wanted)
     assert bool(merged) == (kernel == "of a CPU, part by part" and share_prompts and window is None)
@@ -68,26 +70,22 @@ def test_segments_attend_as_the_mask_says(
         torch.testing.assert_close(one.grad, other.grad)
 
 
-@pytest.mark.parametrize("share_prompts", [True, False])
-def test_what_a_varlen_kernel_is_told_is_the_same_attention(share_prompts: bool):
-    """No such kernel runs on CPUs: its contract, a causal mask aligned to the last query and key, is computed here."""
-    layout = pack(PAIRS, share_prompts=share_prompts)
-    q, k, v = (each.detach()[0].transpose(0, 1) for each in qkv(layout, 2))
-    rows = attention.flash_rows(layout, torch.device("cpu"))
-    if rows.keys_K is not None:
-        k, v = k[rows.keys_K], v[rows.keys_K]
-    found = []
-    for number in range(len(rows.query_ends) - 1):
-        start, stop = rows.query_ends[number : number + 2].tolist()
-        first, last = rows.key_ends[number : number + 2].tolist()
-        assert stop - start <= rows.max_queries
-        assert last - first <= rows.max_keys
-        scores = torch.einsum("qhd,khd->hqk", q[start:stop], k[first:last].repeat_interleave(2, 1)) / math.sqrt(WIDTH)
-        ahead = torch.ones(stop - start, last - first).triu(1 + (last - first) - (stop - start)).bool()
-        weights = scores.masked_fill(ahead, -math.inf).softmax(-1)
-        found.append(torch.einsum("hqk,khd->qhd", weights, v[first:last].repeat_interleave(2, 1)))
-    wanted = written_out(layout, *qkv(layout, 2), None)[0]
-    torch.testing.assert_close(torch.cat(found), wanted)
+def kernel_of_rows(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rows: attention.FlashRows, *scale_and_left: float
+) -> torch.Tensor:
+    """What the kernel of GPUs computes: a causal mask aligned to the last query and key of a sequence, and a window."""
+    (scale, left), found = scale_and_left, []
+    for ends in zip(*(each.unfold(0, 2, 1).tolist() for each in (rows.query_ends, rows.key_ends)), strict=True):
+        (start, stop), (first, last) = ends
+        queries, keys = stop - start, last - first
+        assert (queries <= rows.max_queries, keys <= rows.max_keys) == (True, True)
+        k, v = (each[first:last].repeat_interleave(query.shape[1] // key.shape[1], 1) for each in (key, value))
+        scores = torch.einsum("qhd,khd->hqk", query[start:stop], k) * scale
+        ahead = torch.ones(queries, keys).triu(1 + keys - queries).bool()
+        behind = torch.ones(queries, keys).tril(keys - queries - left - 1).bool() & (left >= 0)
+        weights = scores.masked_fill(ahead | behind, -math.inf).softmax(-1)
+        found.append(torch.einsum("hqk,khd->qhd", weights, v))
+    return torch.cat(found)
 
 
 @pytest.mark.parametrize("key_heads", [HEADS, 2])
