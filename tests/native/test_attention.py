@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from native_trainings import PAIRS
-from smtrain_native.runtime import attention, cpu_attention
+from smtrain_native.runtime import attention, cpu_attention, flash_attention
 from smtrain_native.runtime.layout import Layout, pack
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import varlen
@@ -57,7 +57,7 @@ def test_rows_attend_as_the_mask_says(
     monkeypatch.setattr(cpu_attention, "_merged", lambda *parts: merged.append(parts) or merge(*parts))
     layout = pack(PAIRS, share_prompts=share_prompts)
     ours, theirs = qkv(layout, key_heads), qkv(layout, key_heads)
-    monkeypatch.setattr(attention, "_flash_kernel", lambda: kernel_of_rows)
+    monkeypatch.setattr(flash_attention, "_of_torch", kernel_of_rows)
     with attention.over(layout, "flash" if kernel == "of a row" else "segments"):
         scaling = 1 / math.sqrt(WIDTH)
         found, _ = attention.attention(torch.nn.Module(), *ours, None, scaling=scaling, sliding_window=window)
@@ -71,13 +71,14 @@ def test_rows_attend_as_the_mask_says(
 
 
 def kernel_of_rows(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rows: attention.FlashRows, *scale_and_left: float
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rows: flash_attention.Rows, *scale_and_left: float
 ) -> torch.Tensor:
     """What the kernel of GPUs computes: a causal mask aligned to the last query and key of a sequence, and a window."""
     (scale, left), found = scale_and_left, []
     for ends in zip(*(each.unfold(0, 2, 1).tolist() for each in (rows.query_ends, rows.key_ends)), strict=True):
         (start, stop), (first, last) = ends
         queries, keys = stop - start, last - first
+        assert query.shape[-1] == key.shape[-1] == value.shape[-1]
         assert (queries <= rows.max_queries, keys <= rows.max_keys) == (True, True)
         k, v = (each[first:last].repeat_interleave(query.shape[1] // key.shape[1], 1) for each in (key, value))
         scores = torch.einsum("qhd,khd->hqk", query[start:stop], k) * scale
@@ -86,6 +87,24 @@ def kernel_of_rows(
         weights = scores.masked_fill(ahead | behind, -math.inf).softmax(-1)
         found.append(torch.einsum("hqk,khd->qhd", weights, v))
     return torch.cat(found)
+
+
+@pytest.mark.parametrize("kernel", ["flash", "segments"])
+def test_values_may_be_narrower_than_keys(kernel: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(flash_attention, "_of_torch", kernel_of_rows)
+    layout = pack(PAIRS)
+    q, k, v = qkv(layout, HEADS)
+    with attention.over(layout, kernel):
+        found, _ = attention.attention(torch.nn.Module(), q, k, v[..., :10], None, scaling=1 / math.sqrt(WIDTH))
+    torch.testing.assert_close(found, written_out(layout, q, k, v[..., :10], None))
+
+
+@pytest.mark.parametrize(("width", "there"), [(256, True), (512, False)])
+def test_heads_that_are_too_wide_for_a_kernel_go_sequence_by_sequence(
+    width: int, there: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    assert flash_attention.can(torch.device("cuda", 0), torch.bfloat16, width) == there
 
 
 @pytest.mark.parametrize("key_heads", [HEADS, 2])
@@ -104,20 +123,20 @@ def test_torchs_varlen_kernel_takes_the_call(key_heads: int, window: int | None)
 def test_an_older_torch_whose_varlen_kernel_has_no_window_attends_by_segments(monkeypatch: pytest.MonkeyPatch):
     def of_2_10(query, key, value, *more, is_causal=False, return_aux=None): ...
 
-    assert attention._flash_kernel() is attention._torch_varlen
-    attention._has_torch_varlen.cache_clear()
+    assert flash_attention.source() == "torch"
+    flash_attention.source.cache_clear()
     try:
         monkeypatch.setattr(varlen, "varlen_attn", of_2_10)
-        assert attention._flash_kernel() is None
+        assert flash_attention.source() is None
     finally:
-        attention._has_torch_varlen.cache_clear()
+        flash_attention.source.cache_clear()
 
 
 def test_on_a_gpu_without_a_kernel_for_rows_the_log_says_what_would_be_faster(monkeypatch: pytest.MonkeyPatch):
     gpu = torch.device("cuda", 0)
     assert attention.described("flash", gpu) == "a row in one kernel, of torch"
     assert attention.described("segments", gpu) == "a row sequence by sequence"  # such as on a Turing
-    monkeypatch.setattr(attention, "_flash_kernel", lambda: None)
+    monkeypatch.setattr(flash_attention, "source", lambda: None)
     assert "flash-attn, or torch 2.12, would" in attention.described("segments", gpu)
     assert "flash-attn" not in attention.described("segments", torch.device("cpu"))
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 from native_trainings import PAIRS, VOCABULARY
-from smtrain_native.runtime import attention, model
+from smtrain_native.runtime import attention, flash_attention, model
 from smtrain_native.runtime.layout import pack
 from smtrain_native.runtime.settings import Data, Model, Settings, Training, Tuning
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -94,8 +94,8 @@ def test_a_family_goes_through_the_kernel_of_gpus(
     made(CONFIGS[name][0], tmp_path)
     told = replace(settings(tmp_path), tuning=Tuning(kind=tuning), training=Training(precision="bf16"))
     packed = model.load(told, torch.device("cpu"), trained=True).packed
-    given, kernel = [], attention._torch_varlen
-    monkeypatch.setattr(attention, "_torch_varlen", lambda *call: given.append(call) or kernel(*call))
+    given, kernel = [], flash_attention._of_torch
+    monkeypatch.setattr(flash_attention, "_of_torch", lambda *call: given.append(call) or kernel(*call))
     layout = pack(PAIRS, share_prompts=True)
     with FakeTensorMode(allow_non_fake_inputs=True), attention.over(layout, "flash"):
         logps = packed(layout)

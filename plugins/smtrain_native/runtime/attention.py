@@ -7,16 +7,13 @@ tokens see which is told beside the call, by `over(layout)`: a model need not ha
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib.util
-import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from smtrain_native.runtime import cpu_attention
+from smtrain_native.runtime import cpu_attention, flash_attention
 from smtrain_native.runtime.layout import Layout, Span
 
 NAME = "smtrain_packed"
@@ -33,7 +30,7 @@ class UnsupportedAttentionError(Exception):
 class _Current:
     layout: Layout | None = None
     kernel: str = "segments"
-    rows: FlashRows | None = None
+    rows: flash_attention.Rows | None = None
 
 
 _current = _Current()
@@ -64,14 +61,6 @@ def register() -> None:
     AttentionMaskInterface.register(NAME, lambda *_, **__: None)
 
 
-def has_flash(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether one kernel can do a whole row: on GPUs of Ampere and later, in 16 bits."""
-    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
-        return False
-    ampere = 8
-    return torch.cuda.get_device_capability(device)[0] >= ampere and _flash_kernel() is not None
-
-
 def described(kernel: str, device: torch.device) -> str:
     """Returns how rows attend, for the log; and what would do it faster, where something would.
 
@@ -82,8 +71,8 @@ def described(kernel: str, device: torch.device) -> str:
     if kernel == "separate":
         return "each sequence goes through the model by itself"
     if kernel == "flash":
-        return f"a row in one kernel, {'of flash_attn' if _flash_kernel() is _flash_attn else 'of torch'}"
-    slow = device.type == "cuda" and _flash_kernel() is None
+        return f"a row in one kernel, of {flash_attention.source()}"
+    slow = device.type == "cuda" and flash_attention.source() is None
     return f"a row sequence by sequence{'; flash-attn, or torch 2.12, would do it in one kernel' if slow else ''}"
 
 
@@ -122,8 +111,11 @@ def attention(
     if asked or dropout or attention_mask is not None or _current.layout is None:
         message = f"packed attention has no {', '.join(asked) or 'dropout or mask'}"
         raise UnsupportedAttentionError(message)
-    attend = _flash if _current.kernel == "flash" else _segments
-    return attend(_current.layout, query_1HTD, key_1KTD, value_1KTD, scaling, sliding_window), None
+    if _current.kernel == "flash":
+        if _current.rows is None:  # every layer asks for them
+            _current.rows = flash_attention.rows(_current.layout, query_1HTD.device)
+        return flash_attention.attend(_current.rows, query_1HTD, key_1KTD, value_1KTD, scaling, sliding_window), None
+    return _segments(_current.layout, query_1HTD, key_1KTD, value_1KTD, scaling, sliding_window), None
 
 
 def _segments(
@@ -197,126 +189,3 @@ def _mask(layout: Layout, span: Span, window: int | None, like: torch.Tensor) ->
         hidden = torch.zeros((), dtype=like.dtype, device=like.device).masked_fill(~seen_QK, float("-inf"))
         layout.masks[shape] = hidden
     return layout.masks[shape]
-
-
-def _flash(
-    layout: Layout,
-    query_1HTD: torch.Tensor,
-    key_1KTD: torch.Tensor,
-    value_1KTD: torch.Tensor,
-    scaling: float | None,
-    window: int | None,
-) -> torch.Tensor:
-    """One kernel for the row: keys of a shared prompt are laid in front of each response that sees them.
-
-    FlashAttention aligns the causal mask to the last query and the last key of a sequence (since its 2.1), which is
-    just what a response with a prompt in front of it needs.
-    """
-    kernel = _flash_kernel()
-    if kernel is None:
-        message = "no FlashAttention kernel is installed"
-        raise UnsupportedAttentionError(message)
-    device = query_1HTD.device
-    rows = _flash_rows(layout, device)
-    # Autocast knows nothing of such a kernel, and rotating by angles in fp32 has made queries and keys fp32.
-    dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else query_1HTD.dtype
-    query_THD, key_TKD, value_TKD = (
-        each.squeeze(0).transpose(0, 1).to(dtype) for each in (query_1HTD, key_1KTD, value_1KTD)
-    )
-    if rows.keys_K is not None:
-        key_TKD, value_TKD = key_TKD.index_select(0, rows.keys_K), value_TKD.index_select(0, rows.keys_K)
-    out_THD = kernel(query_THD, key_TKD, value_TKD, rows, scaling, -1 if window is None else window - 1)
-    return out_THD.unsqueeze(0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlashRows:
-    """Where sequences begin and end.
-
-    Attributes:
-      keys_K: token whose key stands at each place; None when that is its own.
-      query_ends: cumulative numbers of queries, from 0; int32.
-      key_ends: cumulative numbers of keys, from 0; int32.
-      max_queries: of one sequence.
-      max_keys: of one sequence.
-    """
-
-    keys_K: torch.Tensor | None
-    query_ends: torch.Tensor
-    key_ends: torch.Tensor
-    max_queries: int
-    max_keys: int
-
-
-def flash_rows(layout: Layout, device: torch.device) -> FlashRows:
-    """Returns the rows of a layout for a varlen kernel."""
-    spans = layout.spans
-    ends = [torch.tensor([0, *(getattr(span, of) for span in spans)]).cumsum(0) for of in ("queries", "keys")]
-    index = None
-    if any(span.prefix for span in spans):
-        parts = [
-            torch.arange(start, stop)
-            for span in spans
-            for start, stop in ((span.prefix_start, span.prefix_stop), (span.start, span.stop))
-        ]
-        index = torch.cat(parts).to(device)
-    return FlashRows(
-        keys_K=index,
-        query_ends=ends[0].to(device, torch.int32),
-        key_ends=ends[1].to(device, torch.int32),
-        max_queries=max(span.queries for span in spans),
-        max_keys=max(span.keys for span in spans),
-    )
-
-
-def _flash_rows(layout: Layout, device: torch.device) -> FlashRows:
-    """Returns the rows of the current layout; every layer asks for them."""
-    if _current.rows is None:
-        _current.rows = flash_rows(layout, device)
-    return _current.rows
-
-
-Kernel = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, FlashRows, "float | None", int], torch.Tensor]
-
-
-def _flash_kernel() -> Kernel | None:
-    if importlib.util.find_spec("flash_attn") is not None:
-        return _flash_attn
-    return _torch_varlen if _has_torch_varlen() else None
-
-
-@functools.cache
-def _has_torch_varlen() -> bool:
-    """Whether torch has the kernel with all that is asked of it: since 2.12; 2.10 had neither scale nor window."""
-    try:
-        from torch.nn.attention.varlen import varlen_attn
-    except ImportError:
-        return False
-    return {"scale", "window_size", "enable_gqa"} <= inspect.signature(varlen_attn).parameters.keys()
-
-
-def _flash_attn(
-    query_THD: torch.Tensor, key_TKD: torch.Tensor, value_TKD: torch.Tensor, rows: FlashRows,
-    scaling: float | None, window: int,
-) -> torch.Tensor:  # fmt: skip
-    from flash_attn import flash_attn_varlen_func  # type: ignore[import-not-found]  # where a GPU is
-
-    found: torch.Tensor = flash_attn_varlen_func(
-        query_THD, key_TKD, value_TKD, rows.query_ends, rows.key_ends, rows.max_queries, rows.max_keys,
-        softmax_scale=scaling, causal=True, window_size=(window, 0 if window >= 0 else -1),
-    )  # fmt: skip
-    return found
-
-
-def _torch_varlen(
-    query_THD: torch.Tensor, key_TKD: torch.Tensor, value_TKD: torch.Tensor, rows: FlashRows,
-    scaling: float | None, window: int,
-) -> torch.Tensor:  # fmt: skip
-    from torch.nn.attention.varlen import varlen_attn
-
-    found: torch.Tensor = varlen_attn(
-        query_THD.contiguous(), key_TKD.contiguous(), value_TKD.contiguous(), rows.query_ends, rows.key_ends,
-        rows.max_queries, rows.max_keys, scale=scaling, window_size=(window, 0),
-        enable_gqa=query_THD.shape[1] != key_TKD.shape[1],
-    )  # fmt: skip
-    return found

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from smtrain_native.runtime import attention, lean
+from smtrain_native.runtime import attention, flash_attention, lean
 from smtrain_native.runtime.ending import UserError
 from smtrain_native.runtime.layout import Layout
 from smtrain_native.runtime.logprobs import LogprobHead, Scores
@@ -158,14 +158,21 @@ def _kernel(model: Model, causal: Any, device: torch.device, compute: torch.dtyp
         raise ModelError(message)
     attention.register()
     causal.set_attn_implementation(attention.NAME)
-    has_flash = attention.has_flash(device, compute)
+    has_flash = flash_attention.can(device, compute, _widest_head(causal.config.get_text_config()))
     if model.attention == "flash" and not has_flash:
         message = (
-            f"trainer.attention=flash: not on {device} in {compute}: it takes a GPU of Ampere or later, 16 bits, and "
-            "flash-attn or torch 2.12. Say trainer.attention=auto."
+            f"trainer.attention=flash: not on {device} in {compute}: it takes a GPU of Ampere or later, 16 bits, heads "
+            "of at most 256, and flash-attn or torch 2.12. Say trainer.attention=auto."
         )
         raise ModelError(message)
     return "flash" if has_flash and model.attention != "segments" else "segments"
+
+
+def _widest_head(config: Any) -> int:  # noqa: ANN401
+    """Returns the width of queries and keys; Gemma 4's global layers and DeepSeek's have names of their own for it."""
+    widths = [getattr(config, name, None) for name in ("head_dim", "global_head_dim", "qk_head_dim")]
+    known = [int(width) for width in widths if width]
+    return max(known) if known else int(config.hidden_size // config.num_attention_heads)
 
 
 def why_separate(causal: Any) -> str | None:  # noqa: ANN401
