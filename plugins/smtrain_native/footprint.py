@@ -5,8 +5,8 @@ from __future__ import annotations
 from smtrain.plugin import Footprint, Job
 from smtrain_native.options import NativeOptions
 
-LOSS_BYTES = 3 * 64 * 2**20
-"""The scores of `runtime.logprobs.CHUNK_BYTES`, their softmax and its gradient."""
+LOSS_BYTES = 3 * 256 * 2**20
+"""The scores of `runtime.logprobs.GPU_CHUNK_BYTES`, their softmax and its gradient."""
 
 _HALF, _WHOLE = 2, 4  # bytes of a weight
 

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from smtrain_native import footprint
 from smtrain_native.runtime import logprobs
 from smtrain_native.runtime.logprobs import LogprobHead, Scores
 from torch import nn
@@ -54,6 +55,13 @@ def test_values_and_gradients_are_those_of_a_log_softmax(
         assert (one.grad is None) == (not trained)
         if trained:
             torch.testing.assert_close(one.grad, two.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_on_a_gpu_a_part_is_what_the_plan_counts_on():
+    weight, states = torch.empty(2**14, 8, device="meta"), torch.empty(20_000, 8, device="meta")
+    sizes = [len(part) for (part,) in logprobs._chunks(weight, states)]
+    assert (len(sizes), sum(sizes)) == (5, 20_000)
+    assert max(sizes) * 2**14 * 4 <= footprint.LOSS_BYTES / 3
 
 
 @pytest.mark.parametrize("trained", [False, True])

@@ -21,7 +21,12 @@ from torch import nn
 from smtrain_native.runtime import lean
 
 CHUNK_BYTES = 64 * 2**20
-"""Scores held at a time, in fp32."""
+"""Scores held at a time, in fp32, on a CPU."""
+
+GPU_CHUNK_BYTES = 256 * 2**20
+"""On a GPU, which reads the head from memory, and adds to its gradient, once for each part: of a vocabulary of 152,000
+these are 440 tokens, so that a product takes longer than reading its operands (from some 300 operations a byte on).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,13 +139,17 @@ def _keeps(hidden_RD: torch.Tensor, weight_VD: torch.Tensor, bias_V: torch.Tenso
     trained = weight_VD.requires_grad or (bias_V is not None and bias_V.requires_grad)
     if not trained:
         return _Keeps.GRADIENT if hidden_RD.requires_grad and len(hidden_RD) else _Keeps.NOTHING
-    few = hidden_RD.shape[0] * weight_VD.shape[0] * 4 <= CHUNK_BYTES
+    few = hidden_RD.shape[0] * weight_VD.shape[0] * 4 <= _chunk_bytes(weight_VD)
     return _Keeps.SLOPES if few and len(hidden_RD) else _Keeps.HIDDEN
 
 
+def _chunk_bytes(weight_VD: torch.Tensor) -> int:
+    return CHUNK_BYTES if weight_VD.device.type == "cpu" else GPU_CHUNK_BYTES
+
+
 def _chunks(weight_VD: torch.Tensor, *tensors: torch.Tensor) -> zip[tuple[torch.Tensor, ...]]:
-    """Splits along the first dimension, so that a part's scores stay below `CHUNK_BYTES`."""
-    rows = max(16, CHUNK_BYTES // (4 * weight_VD.shape[0]))
+    """Splits along the first dimension, so that a part's scores stay below `_chunk_bytes`."""
+    rows = max(16, _chunk_bytes(weight_VD) // (4 * weight_VD.shape[0]))
     count = tensors[0].shape[0]
     parts = -(-count // rows)
     # Parts of equal size: a short one at the end would be a slow matrix product.
