@@ -51,14 +51,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     Jobs of two clusters on one machine would have the same numbers, and so the same ports.
     """
+    if not hasattr(config, "workerinput"):  # pytest-xdist's mark of a process that runs its share
+        return
     groups = ["slurm" if item.path.name.startswith("test_slurm") else item.nodeid.partition("::")[0] for item in items]
     long = Counter({"slurm": len(items)})
     for item, group in zip(items, groups, strict=True):
         item.add_marker(pytest.mark.xdist_group(group))
         long[group] += any(item.iter_markers(name) for name in ("train", "slow"))
-    if hasattr(config, "workerinput"):
-        order = sorted(range(len(items)), key=lambda number: -long[groups[number]])
-        items[:] = [items[number] for number in order]
+    order = sorted(range(len(items)), key=lambda number: -long[groups[number]])
+    items[:] = [items[number] for number in order]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
