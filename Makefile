@@ -8,8 +8,7 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Files of tests run side by side; tests/conftest.py says in which order.
-PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+PYTEST_ARGS ?=
 
 # No model hub is asked for anything, here or in the tests.
 export HF_HUB_OFFLINE := 1

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from importlib import metadata, util
 from pathlib import Path
@@ -44,22 +43,6 @@ settings.load_profile("smtrain")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write tests/golden/ from what is compiled now")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Has files of tests run side by side, those first that take longest, and all of Slurm in one go.
-
-    Jobs of two clusters on one machine would have the same numbers, and so the same ports.
-    """
-    if not hasattr(config, "workerinput"):  # pytest-xdist's mark of a process that runs its share
-        return
-    groups = ["slurm" if item.path.name.startswith("test_slurm") else item.nodeid.partition("::")[0] for item in items]
-    long = Counter({"slurm": len(items)})
-    for item, group in zip(items, groups, strict=True):
-        item.add_marker(pytest.mark.xdist_group(group))
-        long[group] += any(item.iter_markers(name) for name in ("train", "slow"))
-    order = sorted(range(len(items)), key=lambda number: -long[groups[number]])
-    items[:] = [items[number] for number in order]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
