@@ -1,4 +1,9 @@
-"""The folders of runs: which there are, finding one, naming it."""
+"""The folders of runs: which there are, finding one, naming it.
+
+A run's folder holds `bundle/`, `receipt.json`, `workload.json` (which process), `step` and `exit_code` (recorded by the
+launch script), `stop` (somebody asked it to end), `logs/`, `work/`, `output/`, `metrics.jsonl`, `loss.png`, and `lock`,
+which every process of the run holds.
+"""
 
 from __future__ import annotations
 

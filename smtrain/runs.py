@@ -1,9 +1,4 @@
-"""A local run: its state now, its log, ending it.
-
-A run's folder holds `bundle/`, `receipt.json`, `workload.json` (which process), `step` and `exit_code` (recorded by the
-launch script), `stop` (somebody asked it to end), `logs/`, `work/`, `output/`, `metrics.jsonl`, `loss.png`, and `lock`,
-which every process of the run holds.
-"""
+"""A local run: its state now, its log, ending it."""
 
 from __future__ import annotations
 

@@ -73,11 +73,8 @@ def main() -> None:
 def _rows(folder: Path, model: Path, source: list[dict[str, object]] | None, options: Mapping[str, object]) -> DataSet:
     """Writes the rows; returns the data set, of exactly as many samples as the steps take."""
     path = folder / "rows.json"
-    count, seed, longest = (
-        options["steps"] * options["batch_size"],
-        options["seed"],
-        options["max_length"],
-    )
+    steps, size, seed, longest = (int(str(options[name])) for name in ("steps", "batch_size", "seed", "max_length"))
+    count = steps * size
     found = source or list(pairs(count, words_of(AutoTokenizer.from_pretrained(model)), seed, longest))
     path.write_text(json.dumps(found), encoding="utf-8")
     if "conversations" in found[0]:

@@ -99,12 +99,29 @@ def test_values_may_be_narrower_than_keys(kernel: str, monkeypatch: pytest.Monke
     torch.testing.assert_close(found, written_out(layout, q, k, v[..., :10], None))
 
 
-@pytest.mark.parametrize(("width", "there"), [(256, True), (512, False)])
-def test_heads_that_are_too_wide_for_a_kernel_go_sequence_by_sequence(
-    width: int, there: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("generation", "asked", "package", "why"),
+    [
+        (9, (torch.bfloat16, 256), "torch", None),
+        (8, (torch.float16, 64), "flash_attn", None),
+        (7, (torch.bfloat16, 64), "torch", "the kernel takes a GPU of Ampere or later"),
+        (9, (torch.float32, 64), None, "the kernel computes in 16 bits"),
+        (9, (torch.bfloat16, 512), "torch", "a head is 512 wide, and the kernel's at most 256"),
+        (9, (torch.bfloat16, 64), None, "flash-attn is not installed, and torch has the kernel since 2.12"),
+    ],
+)
+def test_why_a_gpu_does_not_do_a_row_in_one_kernel_is_told(
+    generation: int,
+    asked: tuple[torch.dtype, int],
+    package: str | None,
+    why: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
-    assert flash_attention.can(torch.device("cuda", 0), torch.bfloat16, width) == there
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (generation, 0))
+    monkeypatch.setattr(flash_attention, "source", lambda: package)
+    assert flash_attention.why_not(torch.device("cuda", 0), *asked) == why
+    expected = f"a row in one kernel, of {package}" if why is None else f"a row sequence by sequence: {why}"
+    assert attention.described("segments" if why else "flash", why) == expected
 
 
 @pytest.mark.parametrize("key_heads", [HEADS, 2])
@@ -130,15 +147,6 @@ def test_an_older_torch_whose_varlen_kernel_has_no_window_attends_by_segments(mo
         assert flash_attention.source() is None
     finally:
         flash_attention.source.cache_clear()
-
-
-def test_on_a_gpu_without_a_kernel_for_rows_the_log_says_what_would_be_faster(monkeypatch: pytest.MonkeyPatch):
-    gpu = torch.device("cuda", 0)
-    assert attention.described("flash", gpu) == "a row in one kernel, of torch"
-    assert attention.described("segments", gpu) == "a row sequence by sequence"  # such as on a Turing
-    monkeypatch.setattr(flash_attention, "source", lambda: None)
-    assert "flash-attn, or torch 2.12, would" in attention.described("segments", gpu)
-    assert "flash-attn" not in attention.described("segments", torch.device("cpu"))
 
 
 @pytest.mark.parametrize("asked", [{"softcap": 30.0}, {"s_aux": torch.zeros(HEADS)}, {"dropout": 0.1}])

@@ -72,7 +72,8 @@ def test_a_family_says_what_it_says_itself(name: str, tmp_path: Path):
     causal = made(config, tmp_path)
     loaded = model.load(settings(tmp_path), torch.device("cpu"), trained=False)
     assert (loaded.kernel, loaded.shares_prompts) == (kernel, kernel == "segments")
-    assert bool(loaded.why_separate) == (kernel == "separate")
+    assert (loaded.why == "there is no such kernel for CPUs") == (kernel == "segments")
+    assert loaded.why
     layout = pack(PAIRS, share_prompts=loaded.shares_prompts)
     with torch.no_grad(), attention.over(layout, loaded.kernel):
         found = layout.sums(loaded.packed(layout))
@@ -110,7 +111,7 @@ def test_a_family_goes_through_the_kernel_of_gpus(
 
 def test_one_kernel_for_a_row_is_refused_where_there_is_none(tmp_path: Path):
     made(CONFIGS["tied"][0], tmp_path)
-    with pytest.raises(model.ModelError, match=r"not on cpu in torch\.float32: .* Say trainer\.attention=auto"):
+    with pytest.raises(model.ModelError, match=r"attention=flash: .* no such kernel for CPUs\. Say trainer\."):
         model.load(settings(tmp_path, "flash"), torch.device("cpu"), trained=False)
 
 

@@ -61,19 +61,19 @@ def register() -> None:
     AttentionMaskInterface.register(NAME, lambda *_, **__: None)
 
 
-def described(kernel: str, device: torch.device) -> str:
-    """Returns how rows attend, for the log; and what would do it faster, where something would.
+def described(kernel: str, why: str | None) -> str:
+    """Returns how rows attend, for the log.
 
     Args:
       kernel: "segments", "flash" or "separate".
-      device: where it computes.
+      why: not faster; None if nothing is, or it was chosen.
     """
-    if kernel == "separate":
-        return "each sequence goes through the model by itself"
-    if kernel == "flash":
-        return f"a row in one kernel, of {flash_attention.source()}"
-    slow = device.type == "cuda" and flash_attention.source() is None
-    return f"a row sequence by sequence{'; flash-attn, or torch 2.12, would do it in one kernel' if slow else ''}"
+    ways = {
+        "flash": f"a row in one kernel, of {flash_attention.source()}",
+        "segments": "a row sequence by sequence",
+        "separate": "each sequence goes through the model by itself",
+    }
+    return f"{ways[kernel]}: {why}" if why else ways[kernel]
 
 
 def attention(

@@ -37,17 +37,23 @@ class Rows:
     max_keys: int
 
 
-def can(device: torch.device, dtype: torch.dtype, width: int) -> bool:
-    """Whether one kernel can do a whole row: on GPUs of Ampere and later, in 16 bits.
+def why_not(device: torch.device, dtype: torch.dtype, width: int) -> str | None:
+    """Returns why one kernel cannot do a whole row; None if it can.
 
     Args:
       device: where it computes.
       dtype: in what.
       width: of the widest head.
     """
-    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16) or width > _WIDEST:
-        return False
-    return torch.cuda.get_device_capability(device)[0] >= _AMPERE and source() is not None
+    if device.type != "cuda":
+        return "there is no such kernel for CPUs"
+    if dtype not in (torch.bfloat16, torch.float16):
+        return "the kernel computes in 16 bits"
+    if width > _WIDEST:
+        return f"a head is {width} wide, and the kernel's at most {_WIDEST}"
+    if torch.cuda.get_device_capability(device)[0] < _AMPERE:
+        return "the kernel takes a GPU of Ampere or later"
+    return None if source() else "flash-attn is not installed, and torch has the kernel since 2.12"
 
 
 @functools.cache
@@ -108,9 +114,9 @@ def attend(
     )
     if told.keys_K is not None:
         key_TKD, value_TKD = key_TKD.index_select(0, told.keys_K), value_TKD.index_select(0, told.keys_K)
-    # Of DeepSeek's latent attention values are narrower than keys, which such a kernel has not.
     width = value_TKD.shape[-1]
-    value_TKD = pad(value_TKD, (0, key_TKD.shape[-1] - width))
+    if width != key_TKD.shape[-1]:  # of DeepSeek's latent attention; such a kernel knows one width
+        value_TKD = pad(value_TKD, (0, key_TKD.shape[-1] - width))
     kernel = _of_flash_attn if source() == "flash_attn" else _of_torch
     out_THD = kernel(query_THD, key_TKD, value_TKD, told, scaling, -1 if window is None else window - 1)
     return out_THD[..., :width].unsqueeze(0)

@@ -29,14 +29,14 @@ class Loaded:
     Attributes:
       packed: what is trained.
       kernel: how its rows attend: "segments", "flash" or "separate".
-      why_separate: why they cannot attend otherwise; None if they can.
+      why: they do not attend in one kernel; None if they do, or it was chosen.
       shares_prompts: whether a pair's prompt stands once.
       predicts_untrained: whether tokens that are not trained on are predicted as well.
     """
 
     packed: PackedModel
     kernel: str
-    why_separate: str | None = None
+    why: str | None = None
     shares_prompts: bool
     predicts_untrained: bool
 
@@ -110,8 +110,7 @@ def load(
     # transformers shards what it loads while this lives (`is_deepspeed_zero3_enabled`).
     sharding = None if sharded is None else _sharding(sharded)
     causal = _causal(settings.model, torch.float32 if full else compute)
-    why = why_separate(causal)
-    kernel = _kernel(settings.model, causal, device, compute)
+    kernel, why = _kernel(settings.model, causal, device, compute)
     causal.set_output_embeddings(LogprobHead(_head(causal), _scores(causal.config)))
     model = _tuned(causal, settings, trained=trained)
     _without_dropout(model)
@@ -125,7 +124,7 @@ def load(
     shares = kernel != "separate" and settings.batching.share_prompts
     # SamPO trains on a draw of tokens; the likelihood of the chosen response, which may be added, is of all of them.
     untrained = settings.kind == "preference" and settings.loss.kind == "sampo"
-    return Loaded(packed=packed, kernel=kernel, why_separate=why, shares_prompts=shares, predicts_untrained=untrained)
+    return Loaded(packed=packed, kernel=kernel, why=why, shares_prompts=shares, predicts_untrained=untrained)
 
 
 def _causal(model: Model, dtype: torch.dtype) -> Any:  # noqa: ANN401
@@ -148,24 +147,26 @@ def _sharding(document: Mapping[str, Any]) -> object:
     return HfDeepSpeedConfig(dict(document))
 
 
-def _kernel(model: Model, causal: Any, device: torch.device, compute: torch.dtype) -> str:  # noqa: ANN401
-    """Chooses how rows attend, and tells the model."""
+def _kernel(
+    model: Model,
+    causal: Any,  # noqa: ANN401
+    device: torch.device,
+    compute: torch.dtype,
+) -> tuple[str, str | None]:
+    """Chooses how rows attend, and tells the model; returns it, and why it is not faster."""
     why = why_separate(causal)
     if model.attention == "separate" or (why and model.attention == "auto"):
-        return "separate"
+        return "separate", why
     if why:
         message = f"{type(causal).__name__} cannot attend over packed rows: {why}. Choose trainer.attention=separate."
         raise ModelError(message)
     attention.register()
     causal.set_attn_implementation(attention.NAME)
-    has_flash = flash_attention.can(device, compute, _widest_head(causal.config.get_text_config()))
-    if model.attention == "flash" and not has_flash:
-        message = (
-            f"trainer.attention=flash: not on {device} in {compute}: it takes a GPU of Ampere or later, 16 bits, heads "
-            "of at most 256, and flash-attn or torch 2.12. Say trainer.attention=auto."
-        )
+    why = flash_attention.why_not(device, compute, _widest_head(causal.config.get_text_config()))
+    if model.attention == "flash" and why:
+        message = f"trainer.attention=flash: a row cannot attend in one kernel: {why}. Say trainer.attention=auto."
         raise ModelError(message)
-    return "flash" if has_flash and model.attention != "segments" else "segments"
+    return ("segments", why) if why or model.attention == "segments" else ("flash", None)
 
 
 def _widest_head(config: Any) -> int:  # noqa: ANN401

@@ -129,8 +129,7 @@ class Training:
             f"micro-batches are {plan.fill:.1%} full, the busiest process has {plan.imbalance:.3f} × the mean work",
             flush=True,
         )
-        reason = f": {self._loaded.why_separate}" if self._loaded.why_separate else ""
-        print(f"attention: {attention.described(self._loaded.kernel, self._processes.device)}{reason}", flush=True)
+        print(f"attention: {attention.described(self._loaded.kernel, self._loaded.why)}", flush=True)
         reporter = Reporter(
             Path(self._run.output_dir),
             self._run.reports,
